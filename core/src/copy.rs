@@ -1,0 +1,1 @@
+//! Copying files: reflink first, then their data extents; never dense.

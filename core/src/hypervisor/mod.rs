@@ -1,0 +1,124 @@
+//! What a capture wants of a VMM, and the drivers that give it: a folder or file each.
+//!
+//! Knows nothing of the store. A conversation ([`Vmm`]) is one connection; its tokio runtime lives inside it and
+//! dies with it, and it may be handed to another thread, which settles and resumes the VM after a cancelled call.
+
+mod qemu;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::call::Limit;
+use crate::error::{Error, Kind, Result};
+use crate::types::HypervisorKind;
+
+/// What a VMM says its VM does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunState {
+    /// There is a VMM, but no VM that was ever started, or one that waits for an incoming image.
+    NotStarted,
+    Running,
+    /// `reusable` when the VMM still stands where its last complete image was taken (QEMU: `postmigrate`).
+    Paused { after_capture: bool },
+    Shutdown,
+    /// The VMM's own word for anything else.
+    Other,
+}
+
+/// The process behind an API socket, so that a later opener acts on exactly that one.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Peer {
+    pub(crate) pid: i32,
+    pub(crate) uid: u32,
+    /// Start time in clock ticks since boot (field 22 of /proc/pid/stat): a reused pid differs.
+    pub(crate) start_ticks: u64,
+}
+
+/// Where and how a capture is written.
+pub(crate) struct CaptureTarget<'a> {
+    /// An existing, empty directory for the VMM's files: absolute path, and held open.
+    pub(crate) directory: &'a Path,
+    pub(crate) directory_fd: &'a File,
+    /// Only forms that the vendor's server can load (QEMU: the plain stream).
+    pub(crate) vendor_forms_only: bool,
+}
+
+/// What a capture wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Captured {
+    /// File name of guest memory within the directory; `None` where the VMM has no such file (vz).
+    pub(crate) memory_file: Option<&'static str>,
+    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `raw`.
+    pub(crate) memory_format: &'static str,
+}
+
+/// A conversation with one VMM.
+///
+/// Every call ends within `limit`, or within a limit of its own that grows with guest memory, with a typed error
+/// that has the VMM's words. Ending early stops nothing in the VMM: [`Vmm::settle`] does.
+pub(crate) trait Vmm: Send {
+    /// The version that the VMM gives of itself.
+    fn version(&self) -> &str;
+
+    /// The process at the other end of the socket.
+    fn peer(&self) -> &Peer;
+
+    fn run_state(&mut self, limit: &Limit) -> Result<RunState>;
+
+    /// Refuses, with the VMM's reason, a VM that cannot be captured; sets up all that can be set up while it runs.
+    fn prepare(&mut self, limit: &Limit) -> Result<()>;
+
+    /// Pauses the guest. It is paused when this returns `Ok`.
+    fn pause(&mut self, limit: &Limit) -> Result<()>;
+
+    /// Writes state and memory of the paused guest. `progress` hears bytes done and bytes in all (0: unknown).
+    fn capture(
+        &mut self,
+        target: &CaptureTarget<'_>,
+        limit: &Limit,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<Captured>;
+
+    /// Lets the guest run again.
+    fn resume(&mut self) -> Result<()>;
+
+    /// Ends, or waits for the end of, whatever operation an earlier conversation left running in the VMM.
+    fn settle(&mut self) -> Result<()>;
+}
+
+/// Opens a conversation with the VMM behind `api_socket`.
+///
+/// # Errors
+/// `invalid_state` when nothing listens (the VMM is gone), `busy` when the socket serves another client,
+/// `hypervisor` when what answers is not such a VMM, `not_supported` when this build has no driver for it.
+pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Limit) -> Result<Box<dyn Vmm>> {
+    match hypervisor {
+        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => { let _ = (limit, api_socket); Err(Error::new(Kind::NotSupported, "soon")) },
+        HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker | HypervisorKind::Vz => Err(Error::new(
+            Kind::NotSupported,
+            format!("this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"),
+        )
+        .at(api_socket)),
+        HypervisorKind::Other(name) => {
+            Err(Error::new(Kind::NotSupported, format!("hypervisor {name:?} is newer than this version of libhypeman")))
+        }
+    }
+}
+
+/// File names under which a VMM may have left guest memory, raw, in the order in which the vendor looks for them.
+pub(crate) const MEMORY_FILES: [&str; 4] =
+    ["memory-ranges", "memory", "snapshots/snapshot-latest/memory-ranges", "snapshots/snapshot-latest/memory"];
+
+/// Where the VMM's files lie in an instance directory and in a payload.
+pub(crate) const CAPTURE_DIRECTORY: &str = "snapshots/snapshot-latest";
+
+/// How long a VMM may take for an operation on `bytes` of guest memory: a minute, and a second for each 16 MiB.
+pub(crate) fn patience(bytes: u64) -> Duration {
+    Duration::from_secs(60 + bytes / (16 << 20))
+}
+
+/// Names the socket in an error of a conversation.
+pub(crate) fn at_socket(error: Error, socket: &Path) -> Error {
+    error.at(PathBuf::from(socket))
+}

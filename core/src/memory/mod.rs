@@ -1,0 +1,1 @@
+//! Guest memory: compressing and decompressing it, in standard formats. Knows nothing of the store.

@@ -1,0 +1,21 @@
+//! Every public data type, and the rules on it: the only definition of each, for every language.
+
+mod compression;
+mod hypervisor;
+mod id;
+mod inspection;
+mod instance;
+mod name;
+mod snapshot;
+mod tags;
+mod timestamp;
+
+pub(crate) use compression::{Algorithm, CompressionSettings};
+pub use compression::CompressionConfig;
+pub use hypervisor::HypervisorKind;
+pub(crate) use id::{is_safe_id, new_id};
+pub use inspection::{Capture, Host, Inspection, PayloadFile};
+pub use instance::{Disk, Instance, InstanceState, Origin, RegisterInstance};
+pub(crate) use name::check_name;
+pub use snapshot::{CompressionState, CreateSnapshot, Snapshot, SnapshotFilter, SnapshotKind};
+pub use timestamp::Timestamp;
