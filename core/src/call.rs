@@ -149,7 +149,10 @@ impl Limit {
             return Err(Error::new(Kind::Cancelled, "the call was cancelled; nothing was kept of it"));
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(Error::new(Kind::Timeout, "the call took longer than its timeout; give it more time"));
+            return Err(Error::new(
+                Kind::Timeout,
+                "the call took longer than its timeout; give it more time",
+            ));
         }
         Ok(())
     }

@@ -1,1 +1,233 @@
-//! Copying files: reflink first, then their data extents; never dense.
+//! Copying files: by reflink, else their data extents in the kernel, else through a buffer. Never the holes.
+
+use std::fs::File;
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::copy_file_range;
+
+use crate::call::{Call, Limit, Phase};
+use crate::error::{Error, Result};
+use crate::sys::clone::reflink;
+use crate::sys::sparse::next_data;
+
+/// What is copied between two looks at the limit.
+const STEP_BYTES: u64 = 8 << 20;
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// How often the caller hears of progress.
+const REPORT: Duration = Duration::from_millis(50);
+
+/// One file to copy: opened when its turn comes, so that thousands of files need few descriptors.
+pub(crate) trait Task: Sync {
+    /// The source, the new and empty target, and their path for messages; `None` when the source is gone and need
+    /// not be there.
+    fn open(&self) -> Result<Option<(File, File)>>;
+    fn path(&self) -> &Path;
+    fn size_bytes(&self) -> u64;
+}
+
+/// Makes every copy, several at a time, and tells the caller how far it is.
+pub(crate) fn copy_all<T: Task>(
+    tasks: &[T],
+    threads: NonZeroUsize,
+    phase: Phase,
+    call: &mut Call<'_>,
+) -> Result<()> {
+    let total = tasks.iter().map(Task::size_bytes).fold(0, u64::saturating_add);
+    let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let limit = call.limit().clone();
+    let workers = threads.get().min(tasks.len());
+    std::thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        for _ in 0..workers {
+            let (tell, limit, next, done) = (tell.clone(), &limit, &next, &done);
+            let work = move || {
+                let mut outcome = Ok(());
+                while outcome.is_ok()
+                    && let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    outcome = copy_one(task, limit, done);
+                }
+                // The first failure ends the others at their next file.
+                if outcome.is_err() {
+                    next.store(tasks.len(), Ordering::Relaxed);
+                }
+                let _ = tell.send(outcome);
+            };
+            std::thread::Builder::new().spawn_scoped(scope, work).map_err(|e| {
+                Error::io("start a thread to copy", tasks.first().map_or(Path::new(""), Task::path), &e)
+            })?;
+        }
+        let mut outcome = Ok(());
+        let mut running = workers;
+        while running > 0 {
+            match told.recv_timeout(REPORT) {
+                Ok(finished) => {
+                    running -= 1;
+                    outcome = outcome.and(finished);
+                }
+                Err(_) => {
+                    if let Err(error) = call.report(phase, done.load(Ordering::Relaxed).min(total), total) {
+                        next.store(tasks.len(), Ordering::Relaxed);
+                        outcome = outcome.and(Err(error));
+                    }
+                }
+            }
+        }
+        outcome
+    })?;
+    if total > 0 { call.report(phase, total, total) } else { call.check() }
+}
+
+fn copy_one(task: &impl Task, limit: &Limit, done: &AtomicU64) -> Result<()> {
+    limit.check()?;
+    let Some((source, target)) = task.open()? else { return Ok(()) };
+    let copied = copy_file(&source, &target, limit, done);
+    copied.map_err(|error| match error {
+        CopyError::Ended(error) => error,
+        CopyError::Io(error) => Error::io("copy", task.path(), &error),
+    })
+}
+
+enum CopyError {
+    Ended(Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for CopyError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for CopyError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// Copies all of `source` into the empty `target`. A source that grows meanwhile is copied as long as it was.
+fn copy_file(source: &File, target: &File, limit: &Limit, done: &AtomicU64) -> Result<(), CopyError> {
+    let size = source.metadata()?.len();
+    if size == 0 {
+        return Ok(());
+    }
+    if reflink(source, target)? {
+        done.fetch_add(size, Ordering::Relaxed);
+        return Ok(());
+    }
+    target.set_len(size)?;
+    let mut offset = 0;
+    while let Some(extent) = next_data(source, offset)? {
+        let end = extent.end.min(size);
+        if extent.start >= end {
+            break;
+        }
+        let mut at = extent.start;
+        while at < end {
+            limit.check().map_err(CopyError::Ended)?;
+            let step = copy_step(source, target, at, (end - at).min(STEP_BYTES))?;
+            if step == 0 {
+                // The source was cut short under us.
+                return Ok(());
+            }
+            at += step;
+            done.fetch_add(step, Ordering::Relaxed);
+        }
+        offset = end;
+    }
+    Ok(())
+}
+
+/// Copies up to `len` bytes at `offset`, in the kernel where it can.
+fn copy_step(source: &File, target: &File, offset: u64, len: u64) -> Result<u64, CopyError> {
+    let at = i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+    let (mut from, mut to) = (at, at);
+    let wanted = usize::try_from(len).unwrap_or(BUFFER_BYTES);
+    match copy_file_range(source, Some(&mut from), target, Some(&mut to), wanted) {
+        Ok(copied) => Ok(copied as u64),
+        Err(
+            Errno::EXDEV | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM | Errno::ETXTBSY,
+        ) => {
+            let mut buffer = vec![0; BUFFER_BYTES.min(wanted)];
+            let read = source.read_at(&mut buffer, offset)?;
+            target.write_all_at(buffer.get(..read).unwrap_or_default(), offset)?;
+            Ok(read as u64)
+        }
+        Err(Errno::EINTR) => copy_step(source, target, offset, len),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::PathBuf;
+
+    struct Plain {
+        from: PathBuf,
+        to: PathBuf,
+    }
+
+    impl Task for Plain {
+        fn open(&self) -> Result<Option<(File, File)>> {
+            let target = File::options().read(true).write(true).create_new(true).open(&self.to).unwrap();
+            Ok(Some((File::open(&self.from).unwrap(), target)))
+        }
+
+        fn path(&self) -> &Path {
+            &self.from
+        }
+
+        fn size_bytes(&self) -> u64 {
+            self.from.metadata().unwrap().len()
+        }
+    }
+
+    #[test]
+    fn copies_are_exact_and_holes_stay_holes() {
+        let temp = tempfile::tempdir().unwrap();
+        let tasks: Vec<_> = (0..5_u8)
+            .map(|i| {
+                let from = temp.path().join(format!("disk{i}"));
+                let file = File::create(&from).unwrap();
+                file.set_len(64 << 20).unwrap();
+                file.write_all_at(&[i + 1; 100_000], (20 << 20) + 12_345).unwrap();
+                Plain { to: temp.path().join(format!("copy{i}")), from }
+            })
+            .collect();
+        let mut last = 0;
+        let mut call = Call::default().progress(|progress| {
+            last = progress.bytes_done;
+            std::ops::ControlFlow::Continue(())
+        });
+        copy_all(&tasks, NonZeroUsize::new(3).unwrap(), Phase::CopyingDisks, &mut call).unwrap();
+        drop(call);
+        assert_eq!(last, 5 * (64 << 20));
+        for task in &tasks {
+            assert!(std::fs::read(&task.from).unwrap() == std::fs::read(&task.to).unwrap());
+            assert!(task.to.metadata().unwrap().blocks() * 512 < 2 << 20, "a hole was written");
+        }
+    }
+
+    #[test]
+    fn a_cancelled_copy_stops() {
+        let temp = tempfile::tempdir().unwrap();
+        let from = temp.path().join("disk");
+        std::fs::write(&from, [1; 1000]).unwrap();
+        let token = crate::call::Cancel::new();
+        token.cancel();
+        let task = Plain { to: temp.path().join("copy"), from };
+        let mut call = Call::default().cancel(&token);
+        let error = copy_all(&[task], NonZeroUsize::MIN, Phase::CopyingDisks, &mut call).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Cancelled);
+    }
+}

@@ -141,13 +141,16 @@ impl Error {
         let (kind, advice) = match errno {
             Some(libc::ENOSPC) => (Kind::NoSpace, "; free some space and try again"),
             Some(libc::EDQUOT) => (Kind::NoSpace, "; raise the quota and try again"),
-            Some(libc::EROFS) => (Kind::Permission, "; open a data directory on a writable file system, or read-only"),
+            Some(libc::EROFS) => {
+                (Kind::Permission, "; open a data directory on a writable file system, or read-only")
+            }
             Some(libc::EACCES | libc::EPERM) => (Kind::Permission, "; give this user access to it"),
             Some(libc::EMFILE | libc::ENFILE) => (Kind::Io, "; raise the limit of open files (ulimit -n)"),
             Some(libc::EFBIG) => (Kind::NoSpace, "; raise the limit of file sizes (ulimit -f)"),
             _ => (Kind::Io, ""),
         };
-        let mut made = Self::new(kind, format!("cannot {action} {}: {error}{advice}", path.display())).at(path);
+        let mut made =
+            Self::new(kind, format!("cannot {action} {}: {error}{advice}", path.display())).at(path);
         made.0.errno = errno;
         made
     }
@@ -253,6 +256,9 @@ mod tests {
         assert_eq!(error.kind(), Kind::NoSpace);
         assert_eq!(error.path(), Some(Path::new("/data/x")));
         assert_eq!(error.errno(), Some(libc::ENOSPC));
-        assert!(error.message().contains("/data/x") && error.message().contains("free some space"), "{error}");
+        assert!(
+            error.message().contains("/data/x") && error.message().contains("free some space"),
+            "{error}"
+        );
     }
 }

@@ -1,11 +1,16 @@
 //! The handle: a data directory, opened.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Kind, Result};
 use crate::instances::Instances;
-use crate::snapshots::Snapshots;
+use crate::panic::guard;
+use crate::snapshots::{Jobs, Snapshots, recover};
+use crate::store::Store;
 use crate::types::CompressionConfig;
 
 /// How to open a data directory.
@@ -57,8 +62,21 @@ impl Durability {
 }
 
 /// An open data directory. Clones share it; any thread may use it.
-#[derive(Clone, Debug)]
-pub struct Hypeman {}
+///
+/// A handle belongs to the process that opened it: in a forked child it answers `closed`, and leaves the locks of
+/// its parent alone.
+#[derive(Clone)]
+pub struct Hypeman {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    options: Options,
+    jobs: Jobs,
+    process: u32,
+    closed: AtomicBool,
+}
 
 impl Hypeman {
     /// Opens `data_dir` with the default [`Options`], creating it (0700) where it is missing.
@@ -78,8 +96,36 @@ impl Hypeman {
     /// # Errors
     /// As [`Hypeman::open`]; `invalid_request` when an option is wrong; `not_found` when it is missing and
     /// `read_only` is set.
-    pub fn open_with(_data_dir: impl AsRef<Path>, _options: Options) -> Result<Self> {
-        Err(Error::new(Kind::NotSupported, "not there yet"))
+    pub fn open_with(data_dir: impl AsRef<Path>, options: Options) -> Result<Self> {
+        guard(|| Self::open_guarded(data_dir.as_ref(), options))
+    }
+
+    fn open_guarded(data_dir: &Path, options: Options) -> Result<Self> {
+        if data_dir.as_os_str().is_empty() {
+            return Err(Error::new(Kind::InvalidRequest, "the data directory must not be an empty path"));
+        }
+        if let Some(compression) = &options.compression {
+            compression.settings().map_err(|error| error.context("default compression"))?;
+        }
+        // The host may change its working directory later.
+        let path = std::path::absolute(data_dir).map_err(|e| Error::io("find", data_dir, &e))?;
+        let store = if options.read_only {
+            Store::open_read_only(&path)?
+        } else {
+            Store::open(&path, options.durability, options.allow_network_fs)?
+        };
+        let inner = Inner {
+            store: Arc::new(store),
+            jobs: Jobs::new(options.threads),
+            process: std::process::id(),
+            closed: AtomicBool::new(false),
+            options,
+        };
+        let hm = Self { inner: Arc::new(inner) };
+        if !hm.inner.options.read_only {
+            recover::recover(&hm)?;
+        }
+        Ok(hm)
     }
 
     /// The data directory that is used when the host names none: `$HYPEMAN_DATA_DIR`, else the vendor's
@@ -90,7 +136,7 @@ impl Hypeman {
 
     /// The data directory, as an absolute path.
     pub fn data_dir(&self) -> &Path {
-        Path::new("")
+        self.inner.store.path()
     }
 
     /// The instances of this data directory.
@@ -104,6 +150,78 @@ impl Hypeman {
     }
 
     /// Closes this handle and all its clones: later calls answer `closed`. Compression jobs stop and are resumed by
-    /// the next opener. Closing twice is fine.
-    pub fn close(&self) {}
+    /// the next opener. Calls that are under way in other threads come to their own end. Closing twice is fine.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    pub(crate) fn jobs(&self) -> &Jobs {
+        &self.inner.jobs
+    }
+
+    /// The store, unless this handle is closed or belongs to another process.
+    pub(crate) fn open_store(&self) -> Result<&Arc<Store>> {
+        if self.inner.is_foreign() {
+            return Err(Error::new(
+                Kind::Closed,
+                "this handle belongs to the process that forked this one; open the data directory here",
+            ));
+        }
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(Error::new(Kind::Closed, "this handle was closed; open the data directory again"));
+        }
+        Ok(&self.inner.store)
+    }
+
+    /// The store, for changing it.
+    pub(crate) fn writable_store(&self) -> Result<&Arc<Store>> {
+        let store = self.open_store()?;
+        if self.inner.options.read_only {
+            return Err(Error::new(
+                Kind::Permission,
+                format!("{} was opened read-only; open it without read_only", store.path().display()),
+            )
+            .at(store.path()));
+        }
+        Ok(store)
+    }
+
+    /// Most threads for one call.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        self.inner.options.threads.unwrap_or_else(available_threads)
+    }
+}
+
+/// The number of CPUs that this process may use.
+pub(crate) fn available_threads() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+impl Inner {
+    fn is_foreign(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    fn close(&self) {
+        // In a forked child there is no thread to stop, and its mutexes may be held for ever.
+        if !self.is_foreign() && !self.closed.swap(true, Ordering::AcqRel) {
+            self.jobs.close();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Hypeman {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hypeman").field("data_dir", &self.data_dir()).finish_non_exhaustive()
+    }
 }

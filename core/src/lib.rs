@@ -39,8 +39,9 @@ pub use hypeman::{Durability, Hypeman, Options};
 pub use instances::{InstanceSnapshots, Instances};
 pub use snapshots::Snapshots;
 pub use types::{
-    Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, Host, HypervisorKind, Inspection, Instance,
-    InstanceState, Origin, PayloadFile, RegisterInstance, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
+    Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, Host, HypervisorKind, Inspection,
+    Instance, InstanceState, Origin, PayloadFile, RegisterInstance, Snapshot, SnapshotFilter, SnapshotKind,
+    Timestamp,
 };
 
 /// The version of this library, as in its manifest.

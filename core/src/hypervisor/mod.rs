@@ -6,7 +6,7 @@
 mod qemu;
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::call::Limit;
@@ -20,7 +20,9 @@ pub(crate) enum RunState {
     NotStarted,
     Running,
     /// `reusable` when the VMM still stands where its last complete image was taken (QEMU: `postmigrate`).
-    Paused { after_capture: bool },
+    Paused {
+        after_capture: bool,
+    },
     Shutdown,
     /// The VMM's own word for anything else.
     Other,
@@ -107,8 +109,12 @@ pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Li
 }
 
 /// File names under which a VMM may have left guest memory, raw, in the order in which the vendor looks for them.
-pub(crate) const MEMORY_FILES: [&str; 4] =
-    ["memory-ranges", "memory", "snapshots/snapshot-latest/memory-ranges", "snapshots/snapshot-latest/memory"];
+pub(crate) const MEMORY_FILES: [&str; 4] = [
+    "memory-ranges",
+    "memory",
+    "snapshots/snapshot-latest/memory-ranges",
+    "snapshots/snapshot-latest/memory",
+];
 
 /// Where the VMM's files lie in an instance directory and in a payload.
 pub(crate) const CAPTURE_DIRECTORY: &str = "snapshots/snapshot-latest";
@@ -116,9 +122,4 @@ pub(crate) const CAPTURE_DIRECTORY: &str = "snapshots/snapshot-latest";
 /// How long a VMM may take for an operation on `bytes` of guest memory: a minute, and a second for each 16 MiB.
 pub(crate) fn patience(bytes: u64) -> Duration {
     Duration::from_secs(60 + bytes / (16 << 20))
-}
-
-/// Names the socket in an error of a conversation.
-pub(crate) fn at_socket(error: Error, socket: &Path) -> Error {
-    error.at(PathBuf::from(socket))
 }

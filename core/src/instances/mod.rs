@@ -1,9 +1,21 @@
 //! Instances: the VMs that a host, or the vendor's server, told us of.
 
+mod find;
+mod get;
+mod list;
+mod register;
+mod state;
+mod unregister;
+
 use crate::call::Call;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::hypeman::Hypeman;
+use crate::panic::guard;
+use crate::snapshots;
 use crate::types::{CreateSnapshot, Instance, RegisterInstance, Snapshot};
+
+pub(crate) use find::{Found, find};
+pub(crate) use state::{Source, source};
 
 /// The instances of a data directory.
 #[derive(Clone, Copy, Debug)]
@@ -15,33 +27,34 @@ impl<'h> Instances<'h> {
     /// Tells the store of a VM. Telling it the same again is fine and gives the same instance.
     ///
     /// # Errors
-    /// `invalid_request`, `conflict` when the name or id stands for something else, `closed`, errors of the disk.
-    pub fn register(&self, _request: &RegisterInstance) -> Result<Instance> {
-        Err(Error::new(Kind::NotSupported, "not there yet"))
+    /// `invalid_request`, `conflict` when the name or id stands for something else, `permission`, `closed`, errors
+    /// of the disk.
+    pub fn register(&self, request: &RegisterInstance) -> Result<Instance> {
+        guard(|| register::register(self.hm, request))
     }
 
-    /// Finds an instance by exact id, then exact name, then unique id prefix.
+    /// Finds an instance by exact id, then exact name, then unique id prefix, and asks its VMM for its state.
     ///
     /// # Errors
     /// `not_found`, `conflict` when several ids begin so, `closed`, errors of the disk.
-    pub fn get(&self, _id: &str) -> Result<Instance> {
-        Err(Error::new(Kind::NotSupported, "not there yet"))
+    pub fn get(&self, id: &str) -> Result<Instance> {
+        guard(|| get::get(self.hm, id))
     }
 
-    /// Every instance, by name.
+    /// Every instance, by name, each with its state. Damaged ones are left out.
     ///
     /// # Errors
     /// `closed`, errors of the disk.
     pub fn list(&self) -> Result<Vec<Instance>> {
-        Err(Error::new(Kind::NotSupported, "not there yet"))
+        guard(|| list::list(self.hm))
     }
 
     /// Forgets a registered instance. The VM, its files and its snapshots stay as they are.
     ///
     /// # Errors
     /// As [`Instances::get`]; `invalid_state` for an instance of the vendor's server; `busy` during a capture.
-    pub fn unregister(&self, _id: &str) -> Result<()> {
-        Err(Error::new(Kind::NotSupported, "not there yet"))
+    pub fn unregister(&self, id: &str) -> Result<()> {
+        guard(|| unregister::unregister(self.hm, id))
     }
 
     /// Snapshots, as made from an instance.
@@ -60,12 +73,14 @@ impl InstanceSnapshots<'_> {
     /// Captures a snapshot of instance `id` (exact id, exact name or unique id prefix).
     ///
     /// A running VM is paused and resumed, whatever happens. The snapshot is on the disk when this returns;
-    /// compression goes on in the background (see [`crate::Snapshots::wait`]).
+    /// compression goes on in the background (see [`crate::Snapshots::wait`]). A second create on the same instance
+    /// waits for its turn. After a cancel or a timeout the call returns at once, and a thread of the handle waits
+    /// for the VMM and resumes the VM.
     ///
     /// # Errors
     /// `invalid_request`, `not_found`, `conflict` (name taken), `invalid_state`, `busy`, `hypervisor`, `no_space`,
     /// `permission`, `timeout`, `cancelled`, `closed`, `io`. After each, nothing is left and the VM runs.
-    pub fn create(&self, _id: &str, _request: &CreateSnapshot, _call: Call<'_>) -> Result<Snapshot> {
-        Err(Error::new(Kind::NotSupported, "not there yet"))
+    pub fn create(&self, id: &str, request: &CreateSnapshot, call: Call<'_>) -> Result<Snapshot> {
+        guard(|| snapshots::create::create(self.hm, id, request, call))
     }
 }

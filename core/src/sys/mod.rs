@@ -1,1 +1,10 @@
 //! Every unsafe block and every raw system call, each with its SAFETY; what differs between systems.
+
+pub(crate) mod clone;
+pub(crate) mod dir;
+pub(crate) mod fork;
+pub(crate) mod host;
+pub(crate) mod lock;
+pub(crate) mod priority;
+pub(crate) mod process;
+pub(crate) mod sparse;

@@ -72,7 +72,8 @@ impl CompressionConfig {
     /// The settings that win among `candidates`, strongest first: the first one that is given, even if it says off.
     pub(crate) fn resolve(candidates: [Option<&Self>; 3]) -> Result<Option<CompressionSettings>> {
         // A bad default is refused before the capture, even where a stronger candidate hides it today.
-        let mut settings = candidates.into_iter().flatten().map(Self::settings).collect::<Result<Vec<_>>>()?.into_iter();
+        let mut settings =
+            candidates.into_iter().flatten().map(Self::settings).collect::<Result<Vec<_>>>()?.into_iter();
         Ok(settings.next().flatten())
     }
 }

@@ -10,8 +10,8 @@ mod snapshot;
 mod tags;
 mod timestamp;
 
-pub(crate) use compression::{Algorithm, CompressionSettings};
 pub use compression::CompressionConfig;
+pub(crate) use compression::{Algorithm, CompressionSettings};
 pub use hypervisor::HypervisorKind;
 pub(crate) use id::{is_safe_id, new_id};
 pub use inspection::{Capture, Host, Inspection, PayloadFile};

@@ -256,8 +256,15 @@ mod tests {
     fn absent_fields_are_left_out_of_the_json() {
         let json = serde_json::to_value(snapshot()).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
-        let always =
-            ["id", "created_at", "kind", "size_bytes", "source_hypervisor", "source_instance_id", "source_instance_name"];
+        let always = [
+            "id",
+            "created_at",
+            "kind",
+            "size_bytes",
+            "source_hypervisor",
+            "source_instance_id",
+            "source_instance_name",
+        ];
         assert_eq!(keys, always);
     }
 

@@ -24,7 +24,9 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
         }
         let value_characters = value.chars().count();
         if value_characters > MAX_VALUE {
-            return refuse(format!("value for key {key:?} length {value_characters} out of range [0,{MAX_VALUE}]"));
+            return refuse(format!(
+                "value for key {key:?} length {value_characters} out of range [0,{MAX_VALUE}]"
+            ));
         }
         if !value.chars().all(is_tag_character) {
             return refuse(format!("value for key {key:?} contains unsupported characters; {ALLOWED}"));
@@ -59,8 +61,14 @@ mod tests {
         check_tags(&one("team", "back end/x=1+2@3:4_5.6-7")).unwrap();
         check_tags(&one(&"k".repeat(128), &"v".repeat(256))).unwrap();
         check_tags(&one("k", "")).unwrap();
-        for (key, value) in [("", "v"), (&*"k".repeat(129), "v"), ("k", &*"v".repeat(257)), ("k!", "v"), ("k", "ü")] {
-            assert_eq!(check_tags(&one(key, value)).unwrap_err().kind(), Kind::InvalidRequest, "{key:?}={value:?}");
+        for (key, value) in
+            [("", "v"), (&*"k".repeat(129), "v"), ("k", &*"v".repeat(257)), ("k!", "v"), ("k", "ü")]
+        {
+            assert_eq!(
+                check_tags(&one(key, value)).unwrap_err().kind(),
+                Kind::InvalidRequest,
+                "{key:?}={value:?}"
+            );
         }
     }
 }

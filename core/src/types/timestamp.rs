@@ -39,7 +39,9 @@ impl FromStr for Timestamp {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        text.parse().map(Self).map_err(|e| Error::new(Kind::Corrupt, format!("{text:?} is not an RFC 3339 time: {e}")))
+        text.parse()
+            .map(Self)
+            .map_err(|e| Error::new(Kind::Corrupt, format!("{text:?} is not an RFC 3339 time: {e}")))
     }
 }
 

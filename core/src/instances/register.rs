@@ -1,0 +1,118 @@
+//! `instances.register`
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::find::{Found, all};
+use super::state::state;
+use crate::call::Call;
+use crate::error::{Error, Kind, Result};
+use crate::hypeman::Hypeman;
+use crate::store::Store;
+use crate::store::registry::Registration;
+use crate::types::{Instance, RegisterInstance, Timestamp, new_id};
+
+/// Registering takes milliseconds; whoever holds the registry longer than this has been stopped.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) fn register(hm: &Hypeman, request: &RegisterInstance) -> Result<Instance> {
+    let store = hm.writable_store()?;
+    request.check()?;
+    check_paths(store, request)?;
+
+    let _registry = store.registry_lock(Call::default().timeout(PATIENCE).limit())?;
+    for other in all(store)? {
+        let same_id = request.id.as_deref() == Some(other.id.as_str());
+        if other.name != request.name && !same_id {
+            continue;
+        }
+        if is_same(&other, request) {
+            let state = state(store, &other);
+            return Ok(other.with_state(state));
+        }
+        let what = if same_id { "id" } else { "name" };
+        return Err(Error::new(
+            Kind::Conflict,
+            format!(
+                "the {what} is taken by instance {} named {:?}, which differs; unregister it first, or choose another {what}",
+                other.id, other.name
+            ),
+        )
+        .about(&other.id));
+    }
+
+    let RegisterInstance { name, hypervisor, id, api_socket, directory, disks, compression } =
+        request.clone();
+    let registration = Registration {
+        id: id.map_or_else(new_id, Ok)?,
+        name,
+        hypervisor,
+        created_at: Timestamp::now(),
+        api_socket,
+        directory,
+        disks,
+        compression,
+    };
+    store.write_registration(&registration)?;
+    let found = Found::registered(registration);
+    let state = state(store, &found);
+    Ok(found.with_state(state))
+}
+
+fn is_same(other: &Found, request: &RegisterInstance) -> bool {
+    let RegisterInstance { name, hypervisor, id, api_socket, directory, disks, compression } = request;
+    other.server.is_none()
+        && other.name == *name
+        && other.hypervisor == *hypervisor
+        && id.as_ref().is_none_or(|id| *id == other.id)
+        && other.api_socket == *api_socket
+        && other.directory == *directory
+        && other.disks == *disks
+        && other.compression == *compression
+}
+
+/// Checks what the host says of files. A socket may come later: a VM that is not running has none.
+fn check_paths(store: &Store, request: &RegisterInstance) -> Result<()> {
+    let refuse = |path: &Path, what: &str| {
+        Err(Error::new(Kind::InvalidRequest, format!("{}: {what}", path.display())).at(path))
+    };
+    let all = request
+        .api_socket
+        .iter()
+        .chain(&request.directory)
+        .chain(request.disks.iter().map(|disk| &disk.path));
+    for path in all {
+        if path.to_str().is_none() {
+            return refuse(path, "a path that is not UTF-8 cannot be kept in a record");
+        }
+    }
+    if let Some(directory) = &request.directory {
+        match directory.metadata() {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return refuse(directory, "the instance directory must be a directory"),
+            Err(e) => return refuse(directory, &format!("the instance directory must exist: {e}")),
+        }
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if real(store.path()).starts_with(real(directory)) {
+            return refuse(
+                directory,
+                "the instance directory must not hold the data directory: it would capture its own snapshots",
+            );
+        }
+    }
+    for disk in &request.disks {
+        match disk.path.metadata() {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return refuse(&disk.path, "a disk must be a regular file"),
+            Err(e) => return refuse(&disk.path, &format!("the disk must exist: {e}")),
+        }
+    }
+    if let Some(socket) = &request.api_socket
+        && let Ok(metadata) = socket.metadata()
+        && !metadata.file_type().is_socket()
+    {
+        return refuse(socket, "the API socket must be a socket");
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! `snapshots.cancel_compression`
+
+use crate::error::{Error, Kind, Result};
+use crate::hypeman::Hypeman;
+use crate::types::{CompressionState, Snapshot};
+
+pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
+    let store = hm.writable_store()?;
+    store.snapshot_dir(id)?;
+    hm.jobs().stop(id);
+    let Some(_job) = store.try_job(id)? else {
+        let why = format!("snapshot {id} is being compressed by another process; cancel it there");
+        return Err(Error::new(Kind::Busy, why).about(id));
+    };
+    let mut record = store.record(id)?;
+    if record.snapshot.compression_state == Some(CompressionState::Compressing) {
+        record.snapshot.compression_state = Some(CompressionState::None);
+        record.snapshot.compression = None;
+        store.rewrite(&record)?;
+        store.end_job(id)?;
+    }
+    Ok(record.snapshot)
+}

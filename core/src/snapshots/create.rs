@@ -1,0 +1,216 @@
+//! `instances.snapshots.create`: the whole protocol, in the order in which it happens.
+
+use serde_json::{Value, json};
+
+use super::live;
+use super::plan::{Extent, Plan};
+use super::recover::wake_instance;
+use crate::call::{Call, Phase};
+use crate::error::{Error, Kind, Result};
+use crate::hypeman::Hypeman;
+use crate::hypervisor::RunState;
+use crate::instances::{Found, Source, find, source};
+use crate::memory;
+use crate::store::payload::{self, Memory};
+use crate::store::record::Record;
+use crate::store::sidecar::{OutsideDisk, Sidecar};
+use crate::store::staging::Stage;
+use crate::sys::dir::Dir;
+use crate::sys::host::host;
+use crate::types::{
+    Capture, CompressionConfig, CompressionSettings, CompressionState, CreateSnapshot, InstanceState,
+    Snapshot, SnapshotKind, Timestamp,
+};
+
+pub(crate) fn create(
+    hm: &Hypeman,
+    id: &str,
+    request: &CreateSnapshot,
+    mut call: Call<'_>,
+) -> Result<Snapshot> {
+    // Refused before anything is touched.
+    let store = hm.writable_store()?;
+    request.check()?;
+    let found = find(store, id)?;
+    let settings = settings(hm, request, &found)?;
+    call.report(Phase::Preparing, 0, 0)?;
+
+    // One capture of an instance at a time; what was found may have changed while we waited.
+    let turn = store.turn(&found.id, call.limit())?;
+    wake_instance(store, &found.id)?;
+    let found = find(store, &found.id)?;
+    let mut stage = Stage::begin(store)?;
+    if let Some(name) = &request.name {
+        stage.claim_name(&found.id, name)?;
+    }
+    let source = source(&found, call.limit())?;
+    check_state(hm, &request.kind, &found, &source)?;
+
+    // Captured: after this the source is as it was before.
+    let facts = Capture::of(source.state, host());
+    let (stage, turn, facts, outside) = match source.vmm {
+        Some(vmm) => {
+            let was_running = source.run_state == Some(RunState::Running);
+            live::capture(hm, &found, (stage, turn), vmm, was_running, facts, &mut call)?
+        }
+        None => {
+            let (facts, outside) = capture_asleep(hm, &found, &request.kind, &stage, facts, &mut call)?;
+            (stage, turn, facts, outside)
+        }
+    };
+    let created_at = Timestamp::now();
+    drop(turn);
+
+    // Durable, then visible, then acknowledged.
+    call.report(Phase::Syncing, 0, 0)?;
+    stage.sync()?;
+    let settings = settings.filter(|_| facts.memory_file.is_some());
+    let snapshot = snapshot(request, &found, &stage, created_at, settings)?;
+    let metadata = stored_metadata(&found, source.state, created_at);
+    let record = Record::new(snapshot.clone(), metadata).to_bytes()?;
+    let sidecar = Sidecar::new(facts, outside).to_bytes()?;
+    call.check()?;
+    let job = stage.publish(&record, &sidecar, settings.is_some())?;
+    if settings.is_some() {
+        // The snapshot is there and its compression is noted: what cannot start now, the next opener starts.
+        let _ = hm.jobs().start(store, &snapshot.id, job);
+    }
+    Ok(snapshot)
+}
+
+/// The compression that will run: request before instance before library; none for Stopped.
+fn settings(hm: &Hypeman, request: &CreateSnapshot, found: &Found) -> Result<Option<CompressionSettings>> {
+    if request.kind == SnapshotKind::Stopped {
+        return Ok(None);
+    }
+    let candidates =
+        [request.compression.as_ref(), found.compression.as_ref(), hm.options().compression.as_ref()];
+    CompressionConfig::resolve(candidates)
+        .map_err(|error| error.context(format!("compression of instance {}", found.id)).about(&found.id))
+}
+
+fn check_state(hm: &Hypeman, kind: &SnapshotKind, found: &Found, source: &Source) -> Result<()> {
+    let state = source.state;
+    let refuse = |what: String| Err(Error::new(Kind::InvalidState, what).about(&found.id));
+    match kind {
+        SnapshotKind::Standby => {
+            let allowed =
+                matches!(state, InstanceState::Running | InstanceState::Paused | InstanceState::Standby);
+            if !allowed {
+                return refuse(format!(
+                    "invalid state transition: standby snapshot requires source in Running, Paused or Standby, got {state}"
+                ));
+            }
+        }
+        SnapshotKind::Stopped if state != InstanceState::Stopped => {
+            return refuse(format!(
+                "invalid state transition: stopped snapshot requires source in Stopped, got {state}"
+            ));
+        }
+        SnapshotKind::Stopped => {}
+        SnapshotKind::Other(_) => kind.check_known()?,
+    }
+    if source.run_state == Some(RunState::Paused { after_capture: true }) {
+        return refuse(format!(
+            "the VM of instance {} stands where its last memory image was taken and cannot be captured again before it ran; use that snapshot, or resume the VM first",
+            found.id
+        ));
+    }
+    let Some((metadata, _)) = found.server.as_deref() else { return Ok(()) };
+    // The server has no locks that we could share, so what it runs is its own unless the host says otherwise.
+    if source.vmm.is_some() && !hm.options().owns_server_instances {
+        return refuse(format!(
+            "instance {} is run by the hypeman server; stop that server and open the data directory with owns_server_instances",
+            found.id
+        ));
+    }
+    if metadata.volumes.iter().flatten().any(|volume| !volume.readonly) {
+        let why =
+            format!("instance {} has a writable volume, which a snapshot does not hold; detach it", found.id);
+        return Err(Error::new(Kind::NotSupported, why).about(&found.id));
+    }
+    Ok(())
+}
+
+/// Captures an instance without a VMM: a copy of its files.
+fn capture_asleep(
+    hm: &Hypeman,
+    found: &Found,
+    kind: &SnapshotKind,
+    stage: &Stage,
+    mut facts: Capture,
+    call: &mut Call<'_>,
+) -> Result<(Capture, Vec<OutsideDisk>)> {
+    let root = found.directory.as_deref().map(Dir::open).transpose()?;
+    let extent = if *kind == SnapshotKind::Standby { Extent::Whole } else { Extent::WithoutImages };
+    let plan = Plan::make(found, root.as_ref(), stage.guest(), extent)?;
+    plan.copy_still(hm.threads(), call)?;
+    plan.copy_written(hm.threads(), call)?;
+    if *kind == SnapshotKind::Standby
+        && let Some(memory) = Memory::find(stage.guest())?
+    {
+        expand(hm, stage, &memory, call)?;
+        facts.memory_file = memory.directory.join(&memory.name).to_str().map(str::to_owned);
+    }
+    // A VMM that was started meanwhile writes to the disks that were copied.
+    let now = source(found, call.limit())?;
+    if now.vmm.is_some() {
+        let why = format!("instance {} was started while it was copied; try again", found.id);
+        return Err(Error::new(Kind::InvalidState, why).about(&found.id));
+    }
+    Ok((facts, plan.outside))
+}
+
+/// Leaves the memory of a standby image in its raw form only: the source's own compression is not the snapshot's.
+fn expand(hm: &Hypeman, stage: &Stage, memory: &Memory, call: &mut Call<'_>) -> Result<()> {
+    let Some((algorithm, _)) = memory.compressed else { return Ok(()) };
+    let place = memory.open_dir(stage.guest())?;
+    let name = memory.compressed_name(algorithm);
+    if memory.raw_bytes.is_none() {
+        let compressed = place.read(&name)?;
+        let raw = place.create_new(&memory.name)?;
+        memory::decompress(&compressed, algorithm, &raw, u64::MAX, hm.threads(), call.limit(), &|_, _| ())
+            .map_err(|error| error.at(place.join(&name)).context("the source's own memory image"))?;
+    }
+    place.unlink(&name)
+}
+
+fn snapshot(
+    request: &CreateSnapshot,
+    found: &Found,
+    stage: &Stage,
+    created_at: Timestamp,
+    settings: Option<CompressionSettings>,
+) -> Result<Snapshot> {
+    Ok(Snapshot {
+        id: stage.id().to_owned(),
+        created_at,
+        kind: request.kind.clone(),
+        size_bytes: payload::size_bytes(stage.guest())?,
+        source_hypervisor: found.hypervisor.clone(),
+        source_instance_id: found.id.clone(),
+        source_instance_name: found.name.clone(),
+        compressed_size_bytes: None,
+        compression: settings.map(CompressionConfig::from),
+        compression_error: None,
+        compression_state: Some(match settings {
+            Some(_) => CompressionState::Compressing,
+            None => CompressionState::None,
+        }),
+        name: request.name.clone(),
+        tags: request.tags.clone().filter(|tags| !tags.is_empty()),
+        uncompressed_size_bytes: None,
+    })
+}
+
+/// The source's metadata as its server would find it after a standby: without a process, stopped now.
+fn stored_metadata(found: &Found, state: InstanceState, stopped_at: Timestamp) -> Value {
+    let mut metadata = found.stored_metadata();
+    if matches!(state, InstanceState::Running | InstanceState::Paused)
+        && let Value::Object(object) = &mut metadata
+    {
+        object.insert("HypervisorPID".to_owned(), Value::Null);
+        object.insert("StoppedAt".to_owned(), json!(stopped_at));
+    }
+    metadata
+}

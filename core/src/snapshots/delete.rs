@@ -1,0 +1,29 @@
+//! `snapshots.delete`
+
+use crate::error::{Error, Kind, Result};
+use crate::hypeman::Hypeman;
+
+pub(super) fn delete(hm: &Hypeman, id: &str) -> Result<()> {
+    let store = hm.writable_store()?;
+    store.snapshot_dir(id)?;
+    // A damaged record must not keep its snapshot alive; its name claim is found stale when it is wanted.
+    let record = store.record(id).ok();
+    let Some(_unread) = store.try_no_readers(id)? else {
+        return Err(Error::new(
+            Kind::Busy,
+            format!("snapshot {id} is being read; try again when that is done"),
+        )
+        .about(id));
+    };
+    // A job of another process notices that its snapshot has gone, and ends by itself.
+    hm.jobs().stop(id);
+    store.discard(id)?;
+    if let Some((snapshot, name)) = record.map(|record| record.snapshot).and_then(|snapshot| {
+        let name = snapshot.name.clone()?;
+        Some((snapshot, name))
+    }) {
+        // Were it to stay, it would be found stale: the snapshot is gone.
+        let _ = store.release_name(&snapshot.source_instance_id, &name, id);
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Capturing a VM that has a VMM: the pause, and what must hold around it.
+//!
+//! ```text
+//! everything that can be refused -> copies of what stands still -> intent on the disk
+//!     -> pause -> memory -> disks -> resume -> intent gone
+//! ```
+//! Whatever fails after the intent, the VM is settled and resumed: by this call, by a thread of the handle when the
+//! caller must not wait for the VMM, or by the next opener when this process dies.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::plan::{Extent, Plan};
+use super::recover::is_alive;
+use crate::call::{Call, Phase};
+use crate::error::{Error, Kind, Result};
+use crate::hypeman::Hypeman;
+use crate::hypervisor::{CAPTURE_DIRECTORY, CaptureTarget, Vmm};
+use crate::instances::Found;
+use crate::store::Store;
+use crate::store::intents::Intent;
+use crate::store::sidecar::OutsideDisk;
+use crate::store::staging::Stage;
+use crate::sys::dir::Dir;
+use crate::sys::lock::ByteLock;
+use crate::sys::process;
+use crate::types::{Capture, HypervisorKind};
+
+/// QEMU's command line, as the vendor's server keeps it; its restore wants a copy beside the memory.
+const QEMU_CONFIG: &str = "qemu-config.json";
+
+/// A VM from just before its pause until it runs again, with all that must outlive a caller that leaves.
+struct Held {
+    store: Arc<Store>,
+    stage: Stage,
+    turn: ByteLock,
+    vmm: Box<dyn Vmm>,
+    intent: Intent,
+}
+
+/// Captures memory and disks of `found`, whose VMM is at the other end of `vmm`, into the stage.
+pub(super) fn capture(
+    hm: &Hypeman,
+    found: &Found,
+    (stage, turn): (Stage, ByteLock),
+    mut vmm: Box<dyn Vmm>,
+    was_running: bool,
+    mut facts: Capture,
+    call: &mut Call<'_>,
+) -> Result<(Stage, ByteLock, Capture, Vec<OutsideDisk>)> {
+    let store = Arc::clone(hm.writable_store()?);
+    vmm.prepare(call.limit()).map_err(|error| error.about(&found.id))?;
+    facts.hypervisor_version = Some(vmm.version().to_owned());
+
+    // The payload outlives the stage's being handed to a thread.
+    let guest = stage.guest().dir(".")?;
+    let root = found.directory.as_deref().map(Dir::open).transpose()?;
+    let plan = Plan::make(found, root.as_ref(), &guest, Extent::WithoutImages)?;
+    plan.copy_still(hm.threads(), call)?;
+    let image = guest.ensure_dir(CAPTURE_DIRECTORY)?;
+    if matches!(found.hypervisor, HypervisorKind::Qemu | HypervisorKind::QemuMicrovm)
+        && let Some(config) = root.as_ref().map(|root| root.read_if_any(QEMU_CONFIG)).transpose()?.flatten()
+    {
+        let path = image.join(QEMU_CONFIG);
+        std::io::copy(&mut &config, &mut &image.create_new(QEMU_CONFIG)?)
+            .map_err(|e| Error::io("write", &path, &e))?;
+    }
+    plan.flush_written()?;
+    call.check()?;
+
+    let intent = Intent {
+        snapshot_id: stage.id().to_owned(),
+        instance_id: found.id.clone(),
+        hypervisor: found.hypervisor.clone(),
+        api_socket: found.api_socket.clone().unwrap_or_else(PathBuf::new),
+        was_running,
+        boot_id: process::boot_id().map_err(|e| Error::io("read", "/proc/sys/kernel/random/boot_id", &e))?,
+        peer: vmm.peer().clone(),
+    };
+    store.write_intent(&intent)?;
+    let mut held = Held { store, stage, turn, vmm, intent };
+
+    match held.pause_and_write(&plan, &image, hm, found, &mut facts, call) {
+        Ok(paused) => {
+            if was_running {
+                if let Err(error) = held.vmm.resume() {
+                    return Err(held.still_paused(&error, None));
+                }
+                facts.paused_ms = Some(milliseconds(paused));
+            }
+            // A note that stays would only be read, and found to be of a VM that runs.
+            let _ = held.store.clear_intent(held.stage.id());
+            Ok((held.stage, held.turn, facts, plan.outside))
+        }
+        Err(error) => Err(held.let_go(error.about(&found.id))),
+    }
+}
+
+impl Held {
+    /// The part in which the guest does not run. Nothing is done here that could be done before or after.
+    fn pause_and_write(
+        &mut self,
+        plan: &Plan<'_>,
+        image: &Dir,
+        hm: &Hypeman,
+        found: &Found,
+        facts: &mut Capture,
+        call: &mut Call<'_>,
+    ) -> Result<Instant> {
+        let directory_fd = image.to_file()?;
+        let target = CaptureTarget {
+            directory: image.path(),
+            directory_fd: &directory_fd,
+            vendor_forms_only: found.server.is_some(),
+        };
+        if self.intent.was_running {
+            self.vmm.pause(call.limit())?;
+        }
+        let paused = Instant::now();
+        let limit = call.limit().clone();
+        let captured = self
+            .vmm
+            .capture(&target, &limit, &mut |done, total| call.report(Phase::SavingMemory, done, total))?;
+        facts.saving_memory_ms = Some(milliseconds(paused));
+        facts.memory_format = Some(captured.memory_format.to_owned());
+        facts.memory_file = captured.memory_file.map(|file| format!("{CAPTURE_DIRECTORY}/{file}"));
+        let saved = Instant::now();
+        plan.copy_written(hm.threads(), call)?;
+        facts.copying_disks_ms = Some(milliseconds(saved));
+        Ok(paused)
+    }
+
+    /// Ends a failed capture: the VM runs again when this returns, or will when the VMM is done.
+    ///
+    /// A VMM does not stop a snapshot because its client went away, so a caller that cancelled, or whose time is up,
+    /// is answered at once, and a thread waits for the VMM.
+    fn let_go(mut self, error: Error) -> Error {
+        if matches!(error.kind(), Kind::Cancelled | Kind::Timeout) {
+            let thread = std::thread::Builder::new().name("hypeman-resume".to_owned());
+            let parcel = Arc::new(std::sync::Mutex::new(Some(self)));
+            let theirs = Arc::clone(&parcel);
+            let spawned = thread.spawn(move || {
+                let _ = crate::panic::guard(|| {
+                    if let Some(mut held) = take(&theirs) {
+                        // Where this fails, the intent stays for the next opener.
+                        let _ = held.set_free();
+                    }
+                    Ok(())
+                });
+            });
+            // Ours to take back only if there is no thread that will.
+            match spawned.is_err().then(|| take(&parcel)).flatten() {
+                Some(held) => self = held,
+                None => return error.note("the VM is resumed in the background as soon as its VMM is done"),
+            }
+        }
+        match self.set_free() {
+            Ok(()) => error,
+            Err(why) => self.still_paused(&why, Some(&error)),
+        }
+    }
+
+    /// Ends whatever the VMM still does for us, lets the guest run if it ran before, and forgets the intent.
+    fn set_free(&mut self) -> Result<()> {
+        self.vmm.settle()?;
+        if self.intent.was_running {
+            self.vmm.resume()?;
+        }
+        self.store.clear_intent(self.stage.id())
+    }
+
+    /// The error for a VM that could not be resumed: that comes first. The intent stays for the next opener.
+    fn still_paused(&self, why: &Error, earlier: Option<&Error>) -> Error {
+        let Intent { instance_id, peer, boot_id, .. } = &self.intent;
+        let earlier =
+            earlier.map(|error| format!("; the capture had failed before: {error}")).unwrap_or_default();
+        let message = if is_alive(boot_id, peer) {
+            format!(
+                "the VM of instance {instance_id} is still paused and could not be resumed: {why}; resume it through its VMM, or open the data directory anew{earlier}"
+            )
+        } else {
+            let _ = self.store.clear_intent(self.stage.id());
+            format!(
+                "the VMM of instance {instance_id} (pid {}) ended during the capture: {why}{earlier}",
+                peer.pid
+            )
+        };
+        Error::new(Kind::Hypervisor, message).about(instance_id)
+    }
+}
+
+fn take(parcel: &std::sync::Mutex<Option<Held>>) -> Option<Held> {
+    parcel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}

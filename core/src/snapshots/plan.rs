@@ -1,0 +1,238 @@
+//! What of an instance is copied, and when: while the VM runs what the guest does not write, while it is paused the
+//! rest. Everything that cannot be captured is refused here, before anything is paused.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use crate::call::{Call, Phase};
+use crate::copy::{Task, copy_all};
+use crate::error::{Error, Kind, Result};
+use crate::hypervisor::CAPTURE_DIRECTORY;
+use crate::instances::Found;
+use crate::store::sidecar::OutsideDisk;
+use crate::sys::dir::{Dir, EntryKind};
+use crate::types::Disk;
+
+/// Where disks from outside the instance directory lie in a payload.
+const OUTSIDE: &str = "disks";
+
+/// The copies that make the payload of one snapshot.
+pub(super) struct Plan<'g> {
+    guest: &'g Dir,
+    directories: Vec<PathBuf>,
+    links: Vec<(PathBuf, PathBuf)>,
+    /// What the guest does not write.
+    still: Vec<Copy<'g>>,
+    /// What it may write.
+    written: Vec<Copy<'g>>,
+    pub(super) outside: Vec<OutsideDisk>,
+}
+
+/// Which parts of an instance directory are of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All but the VMM's own images: they are about to be written anew.
+    WithoutImages,
+    /// All, with the standby image.
+    Whole,
+}
+
+struct Copy<'g> {
+    source: PathBuf,
+    /// The directory beneath which the source must lie; a disk from outside was named by the host.
+    root: Option<(&'g Dir, PathBuf)>,
+    guest: &'g Dir,
+    target: PathBuf,
+    size_bytes: u64,
+    /// A disk must be there; any other file may vanish meanwhile.
+    is_disk: bool,
+}
+
+impl Task for Copy<'_> {
+    fn open(&self) -> Result<Option<(File, File)>> {
+        let source = match &self.root {
+            Some((root, relative)) => root.read(relative),
+            None => File::open(&self.source).map_err(|e| Error::io("open", &self.source, &e)),
+        };
+        match source {
+            Err(error) if error.errno() == Some(libc::ENOENT) && !self.is_disk => Ok(None),
+            Err(error) => Err(error),
+            Ok(source) => Ok(Some((source, self.guest.create_new(&self.target)?))),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        &self.source
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+}
+
+impl<'g> Plan<'g> {
+    /// Looks at all of the instance that `root`, its opened directory, and its disks have.
+    pub(super) fn make(found: &Found, root: Option<&'g Dir>, guest: &'g Dir, extent: Extent) -> Result<Self> {
+        let mut plan = Self {
+            guest,
+            directories: Vec::new(),
+            links: Vec::new(),
+            still: Vec::new(),
+            written: Vec::new(),
+            outside: Vec::new(),
+        };
+        if let Some(root) = root {
+            plan.walk(found, root, root, Path::new(""), extent)?;
+        }
+        let from_outside =
+            found.disks.iter().filter(|disk| root.is_none_or(|root| !disk.path.starts_with(root.path())));
+        for (number, disk) in from_outside.enumerate() {
+            plan.add_outside(number, disk)?;
+        }
+        Ok(plan)
+    }
+
+    fn walk(
+        &mut self,
+        found: &Found,
+        root: &'g Dir,
+        here: &Dir,
+        prefix: &Path,
+        extent: Extent,
+    ) -> Result<()> {
+        for entry in here.entries()? {
+            let relative = prefix.join(&entry.name);
+            if is_skipped(&relative, extent) {
+                continue;
+            }
+            match entry.kind {
+                EntryKind::Directory => {
+                    self.directories.push(relative.clone());
+                    self.walk(found, root, &here.dir(&entry.name)?, &relative, extent)?;
+                }
+                EntryKind::Symlink => self.links.push((relative, here.read_link(&entry.name)?)),
+                EntryKind::Socket => {}
+                EntryKind::Special => {
+                    let path = here.join(&entry.name);
+                    let why = format!(
+                        "{} is a FIFO or a device and cannot be captured; move it out of the instance directory",
+                        path.display()
+                    );
+                    return Err(Error::new(Kind::NotSupported, why).at(path));
+                }
+                EntryKind::File => {
+                    let source = here.join(&entry.name);
+                    let Some(stat) = here.stat(&entry.name)? else { continue };
+                    let disk = found.disks.iter().find(|disk| disk.path == source);
+                    let copy = Copy {
+                        source,
+                        root: Some((root, relative.clone())),
+                        guest: self.guest,
+                        target: relative,
+                        size_bytes: stat.size_bytes,
+                        is_disk: disk.is_some(),
+                    };
+                    // Where no disk is named, every file may be one.
+                    let is_written = disk.map_or(found.disks.is_empty(), |disk| !disk.readonly);
+                    if is_written { self.written.push(copy) } else { self.still.push(copy) }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_outside(&mut self, number: usize, disk: &Disk) -> Result<()> {
+        let metadata = disk.path.metadata().map_err(|e| Error::io("look at the disk", &disk.path, &e))?;
+        if !metadata.is_file() {
+            let why = format!("the disk {} is not a regular file and cannot be copied", disk.path.display());
+            return Err(Error::new(Kind::NotSupported, why).at(&disk.path));
+        }
+        if self.outside.is_empty() {
+            self.directories.push(OUTSIDE.into());
+        }
+        let name = disk.path.file_name().unwrap_or_default().to_string_lossy();
+        let target = format!("{OUTSIDE}/{number}-{name}");
+        self.outside.push(OutsideDisk {
+            payload: target.clone(),
+            source: disk.path.to_string_lossy().into_owned(),
+            readonly: disk.readonly,
+        });
+        let copy = Copy {
+            source: disk.path.clone(),
+            root: None,
+            guest: self.guest,
+            target: target.into(),
+            size_bytes: metadata.len(),
+            is_disk: true,
+        };
+        if disk.readonly {
+            self.still.push(copy)
+        } else {
+            self.written.push(copy)
+        }
+        Ok(())
+    }
+
+    /// Makes directories and links, and copies what the guest does not write.
+    pub(super) fn copy_still(&self, threads: NonZeroUsize, call: &mut Call<'_>) -> Result<()> {
+        for directory in &self.directories {
+            self.guest.ensure_dir(directory)?;
+        }
+        for (link, target) in &self.links {
+            self.guest.symlink(target, link)?;
+        }
+        copy_all(&self.still, threads, Phase::Preparing, call)
+    }
+
+    /// Flushes what the guest writes: a reflink flushes dirty pages, and the pause should not pay for them.
+    pub(super) fn flush_written(&self) -> Result<()> {
+        for copy in &self.written {
+            let opened = match &copy.root {
+                Some((root, relative)) => root.read(relative),
+                None => File::open(&copy.source).map_err(|e| Error::io("open", &copy.source, &e)),
+            };
+            match opened {
+                Err(error) if error.errno() == Some(libc::ENOENT) && !copy.is_disk => {}
+                Err(error) => return Err(error),
+                Ok(file) => file.sync_data().map_err(|e| Error::io("flush", &copy.source, &e))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what the guest writes.
+    pub(super) fn copy_written(&self, threads: NonZeroUsize, call: &mut Call<'_>) -> Result<()> {
+        copy_all(&self.written, threads, Phase::CopyingDisks, call)
+    }
+}
+
+/// What the vendor does not copy either (upstream.md 3.2), and its leftovers that it does.
+fn is_skipped(relative: &Path, extent: Extent) -> bool {
+    let name = relative.file_name().unwrap_or_default().to_string_lossy();
+    let is_temporary =
+        [".sock", ".lz4.tmp", ".zst.tmp", ".unshare.tmp"].iter().any(|end| name.ends_with(end))
+            || (name.starts_with(".metadata-") && name.ends_with(".tmp"));
+    is_temporary
+        || relative == Path::new("logs")
+        || relative == Path::new("snapshots/snapshot-base")
+        || (extent == Extent::WithoutImages && relative == Path::new(CAPTURE_DIRECTORY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_logs_and_leftovers_stay_behind() {
+        for skipped in
+            ["logs", "ch.sock", "a/b.sock", ".metadata-1.tmp", "memory.zst.tmp", "snapshots/snapshot-base"]
+        {
+            assert!(is_skipped(Path::new(skipped), Extent::Whole), "{skipped}");
+        }
+        for kept in ["overlay.raw", "a/logs", "metadata.json", "snapshots", CAPTURE_DIRECTORY] {
+            assert!(!is_skipped(Path::new(kept), Extent::Whole), "{kept}");
+        }
+        assert!(is_skipped(Path::new(CAPTURE_DIRECTORY), Extent::WithoutImages));
+    }
+}

@@ -1,0 +1,80 @@
+//! What an opener does first: it finishes what dead openers left. Whoever holds the job lock of a snapshot lives, so
+//! there are no clocks and no guesses; openers that live are not disturbed.
+
+use std::time::Duration;
+
+use crate::call::Call;
+use crate::error::Result;
+use crate::hypeman::Hypeman;
+use crate::hypervisor::{self, Peer, RunState};
+use crate::store::Store;
+use crate::store::intents::Intent;
+use crate::sys::process;
+
+/// For reaching a VMM that a dead opener had paused. A silent one is left to the opener after us.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
+    let store = hm.writable_store()?;
+    for (id, intent) in store.intents()? {
+        let instance = intent.as_ref().map(|intent| intent.instance_id.clone());
+        // Whoever has the turn now wakes the VM itself before it does anything else.
+        let turn = instance.map(|instance| store.try_turn(&instance)).transpose()?;
+        if !matches!(turn, Some(None)) {
+            settle_intent(store, &id, intent)?;
+        }
+    }
+    store.clear_dead_stages()?;
+    // Trash that cannot be emptied keeps no one from working.
+    let _ = store.empty_trash();
+    for id in store.jobs()? {
+        if let Some(job) = store.try_job(&id)? {
+            hm.jobs().start(store, &id, job)?;
+        }
+    }
+    Ok(())
+}
+
+/// Wakes the VM of `instance` if a dead opener left it paused. The caller has the turn.
+pub(super) fn wake_instance(store: &Store, instance: &str) -> Result<()> {
+    for (id, intent) in store.intents()? {
+        if intent.as_ref().is_some_and(|intent| intent.instance_id == instance) {
+            settle_intent(store, &id, intent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Acts on one intent, unless its owner lives, and forgets it when the VM is as it was.
+fn settle_intent(store: &Store, id: &str, intent: Option<Intent>) -> Result<()> {
+    // Held, so that two openers do not resume one VM at once.
+    let Some(_job) = store.try_job(id)? else { return Ok(()) };
+    if intent.is_none_or(|intent| wake(&intent).is_ok()) {
+        store.clear_intent(id)?;
+    }
+    Ok(())
+}
+
+/// Lets the VM of a dead opener's intent run again, if it is still that VM and it ran before.
+fn wake(intent: &Intent) -> Result<()> {
+    if !is_alive(&intent.boot_id, &intent.peer) {
+        return Ok(());
+    }
+    let call = Call::default().timeout(PATIENCE);
+    let mut vmm = hypervisor::connect(&intent.hypervisor, &intent.api_socket, call.limit())?;
+    if *vmm.peer() != intent.peer {
+        // Another VMM listens on the socket now; the one that was paused cannot be reached by anyone.
+        return Ok(());
+    }
+    vmm.settle()?;
+    if intent.was_running && matches!(vmm.run_state(call.limit())?, RunState::Paused { .. }) {
+        vmm.resume()?;
+    }
+    Ok(())
+}
+
+/// Tells whether the VMM that was paused is still there.
+pub(super) fn is_alive(boot_id: &str, peer: &Peer) -> bool {
+    process::boot_id().is_ok_and(|now| now == boot_id)
+        && process::start_ticks(peer.pid).is_ok_and(|start| start == peer.start_ticks)
+}

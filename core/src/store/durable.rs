@@ -1,0 +1,73 @@
+//! The rules of flushing: what is acknowledged is on the disk, and a crash leaves the old or the new, never a mix.
+//!
+//! A failed flush is never tried again: the kernel may have dropped the pages, so the object has failed and is made
+//! anew from its source (ATC'20, "Can applications recover from fsync failures?").
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::hypeman::Durability;
+use crate::sys::dir::Dir;
+
+/// How much is flushed. Every flush of the store goes through here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Durable(pub(crate) Durability);
+
+impl Durable {
+    /// Flushes the content and the length of `file`.
+    pub(crate) fn file(self, file: &File, path: &Path) -> Result<()> {
+        match self.0 {
+            Durability::Full => file.sync_all().map_err(|e| Error::io("flush", path, &e)),
+            Durability::Relaxed => Ok(()),
+        }
+    }
+
+    /// Flushes the entries of `dir`.
+    pub(crate) fn dir(self, dir: &Dir) -> Result<()> {
+        match self.0 {
+            Durability::Full => dir.sync(),
+            Durability::Relaxed => Ok(()),
+        }
+    }
+
+    /// Writes a new file `name` into `dir`, and flushes it and its entry.
+    pub(crate) fn create(self, dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = dir.join(name);
+        let file = dir.create_new(name)?;
+        let written = (&file).write_all(bytes).map_err(|e| Error::io("write", &path, &e));
+        if let Err(error) = written.and_then(|()| self.file(&file, &path)).and_then(|()| self.dir(dir)) {
+            // The name is not ours to leave behind; the first error is the one to tell.
+            let _ = dir.unlink(name);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Replaces, or makes, the file `name` in `dir` by way of `scratch`: readers see the old content or the new.
+    ///
+    /// The caller holds the lock under which alone `scratch_name` is written.
+    pub(crate) fn replace(
+        self,
+        dir: &Dir,
+        name: &str,
+        bytes: &[u8],
+        scratch: &Dir,
+        scratch_name: &str,
+    ) -> Result<()> {
+        scratch.unlink(scratch_name)?;
+        let path = scratch.join(scratch_name);
+        let file = scratch.create_new(scratch_name)?;
+        let written = (&file)
+            .write_all(bytes)
+            .map_err(|e| Error::io("write", &path, &e))
+            .and_then(|()| self.file(&file, &path))
+            .and_then(|()| scratch.rename(scratch_name, dir, name));
+        if let Err(error) = written {
+            let _ = scratch.unlink(scratch_name);
+            return Err(error);
+        }
+        self.dir(dir)
+    }
+}

@@ -1,0 +1,25 @@
+//! Notes of compressions that must come to an end: an empty file each, from before its record says `compressing`.
+
+use super::Store;
+use crate::error::Result;
+
+impl Store {
+    /// Notes that the compression of `id` begins. Noting it twice is fine.
+    pub(crate) fn begin_job(&self, id: &str) -> Result<()> {
+        match self.durable.create(&self.private()?.jobs, id, b"") {
+            Err(error) if error.errno() == Some(libc::EEXIST) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Forgets the compression of `id`. Need not be durable: a job that has ended finds nothing to do.
+    pub(crate) fn end_job(&self, id: &str) -> Result<()> {
+        self.private()?.jobs.unlink(id)
+    }
+
+    /// The snapshots whose compression has not come to its end.
+    pub(crate) fn jobs(&self) -> Result<Vec<String>> {
+        let entries = self.private()?.jobs.entries()?;
+        Ok(entries.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect())
+    }
+}

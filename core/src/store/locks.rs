@@ -1,0 +1,75 @@
+//! Who works on what: byte-range locks on files that are never removed.
+//!
+//! `locks/{id}.snapshot` byte 0 is the job (the making of the snapshot, then its compression, its rewriting), byte 1
+//! its readers. `locks/{id}.instance` is the turn to capture an instance. Holding any of them says that its owner
+//! lives; there are no clocks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::Store;
+use crate::call::Limit;
+use crate::error::{Error, Kind, Result};
+use crate::sys::lock::{ByteLock, Sharing};
+use crate::types::is_safe_id;
+
+const JOB: i64 = 0;
+const READERS: i64 = 1;
+
+/// How often a lock that someone else holds is looked at again: a dead owner is noticed within 50 ms.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+impl Store {
+    /// Takes the job of snapshot `id`, if no one has it.
+    pub(crate) fn try_job(&self, id: &str) -> Result<Option<ByteLock>> {
+        self.try_lock(&format!("{}.snapshot", checked(id)?), JOB, Sharing::Exclusive)
+    }
+
+    /// Reads snapshot `id`: until this is dropped, no one deletes it. `None` while someone removes files of it.
+    pub(crate) fn try_read(&self, id: &str) -> Result<Option<ByteLock>> {
+        self.try_lock(&format!("{}.snapshot", checked(id)?), READERS, Sharing::Shared)
+    }
+
+    /// Takes the readers' byte of snapshot `id` for oneself, if no one reads it.
+    pub(crate) fn try_no_readers(&self, id: &str) -> Result<Option<ByteLock>> {
+        self.try_lock(&format!("{}.snapshot", checked(id)?), READERS, Sharing::Exclusive)
+    }
+
+    /// Takes the turn to capture or forget instance `id`, if no one has it.
+    pub(crate) fn try_turn(&self, id: &str) -> Result<Option<ByteLock>> {
+        self.try_lock(&format!("{}.instance", checked(id)?), JOB, Sharing::Exclusive)
+    }
+
+    /// Waits for the turn to capture instance `id`.
+    pub(crate) fn turn(&self, id: &str, limit: &Limit) -> Result<ByteLock> {
+        wait(limit, || self.try_turn(id))
+    }
+
+    /// Waits for the right to change the set of registered instances.
+    pub(crate) fn registry_lock(&self, limit: &Limit) -> Result<ByteLock> {
+        wait(limit, || self.try_lock("registry", JOB, Sharing::Exclusive))
+    }
+
+    fn try_lock(&self, name: &str, byte: i64, sharing: Sharing) -> Result<Option<ByteLock>> {
+        let locks = &self.private()?.locks;
+        ByteLock::try_take(locks.open_or_create(name)?, byte, sharing, &locks.join(Path::new(name)))
+    }
+}
+
+/// Tries until it is there or the call ends.
+fn wait(limit: &Limit, mut attempt: impl FnMut() -> Result<Option<ByteLock>>) -> Result<ByteLock> {
+    loop {
+        if let Some(lock) = attempt()? {
+            return Ok(lock);
+        }
+        limit.check()?;
+        std::thread::sleep(limit.at_most(LOOK_AGAIN));
+    }
+}
+
+fn checked(id: &str) -> Result<&str> {
+    if is_safe_id(id) {
+        return Ok(id);
+    }
+    Err(Error::new(Kind::NotFound, format!("{id:?} is not a valid id")).about(id))
+}

@@ -1,0 +1,103 @@
+//! What lies in a payload: its files, their sizes, and guest memory among them.
+
+use std::path::{Path, PathBuf};
+
+use super::{GUEST, Store};
+use crate::error::Result;
+use crate::hypervisor::MEMORY_FILES;
+use crate::sys::dir::{Dir, EntryKind};
+use crate::types::{Algorithm, PayloadFile};
+
+/// Guest memory in a payload: raw, compressed, or both in the middle of a compression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// The directory that holds it, beneath `guest/`.
+    pub(crate) directory: PathBuf,
+    /// The raw file's name, whether or not it is there.
+    pub(crate) name: String,
+    /// Apparent size of the raw file, if it is there.
+    pub(crate) raw_bytes: Option<u64>,
+    /// The compressed file's codec and size, if it is there.
+    pub(crate) compressed: Option<(Algorithm, u64)>,
+}
+
+impl Memory {
+    /// Finds guest memory in `guest`, in the vendor's order: the first name of which there is any form.
+    pub(crate) fn find(guest: &Dir) -> Result<Option<Self>> {
+        for candidate in MEMORY_FILES {
+            let path = Path::new(candidate);
+            let size = |path: &Path| -> Result<Option<u64>> {
+                let stat = guest.stat(path)?.filter(|stat| stat.kind == EntryKind::File);
+                Ok(stat.map(|stat| stat.size_bytes))
+            };
+            let raw_bytes = size(path)?;
+            let mut compressed = None;
+            for algorithm in Algorithm::ALL {
+                if compressed.is_none() {
+                    compressed = size(&with_extension(path, algorithm))?.map(|bytes| (algorithm, bytes));
+                }
+            }
+            if raw_bytes.is_some() || compressed.is_some() {
+                let name =
+                    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+                let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+                return Ok(Some(Self { directory, name, raw_bytes, compressed }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens the directory that holds it.
+    pub(crate) fn open_dir(&self, guest: &Dir) -> Result<Dir> {
+        if self.directory.as_os_str().is_empty() { guest.dir(".") } else { guest.dir(&self.directory) }
+    }
+
+    /// The name of the file compressed with `algorithm`.
+    pub(crate) fn compressed_name(&self, algorithm: Algorithm) -> String {
+        format!("{}.{}", self.name, algorithm.extension())
+    }
+}
+
+fn with_extension(path: &Path, algorithm: Algorithm) -> PathBuf {
+    PathBuf::from(format!("{}.{}", path.display(), algorithm.extension()))
+}
+
+/// Every regular file beneath `guest`, by path. Links are not followed.
+pub(crate) fn files(guest: &Dir) -> Result<Vec<PayloadFile>> {
+    let mut found = Vec::new();
+    walk(guest, Path::new(""), &mut found)?;
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// The sum of the apparent sizes of all regular files, as the vendor counts `size_bytes`.
+pub(crate) fn size_bytes(guest: &Dir) -> Result<u64> {
+    Ok(files(guest)?.iter().map(|file| file.size_bytes).fold(0, u64::saturating_add))
+}
+
+fn walk(dir: &Dir, prefix: &Path, found: &mut Vec<PayloadFile>) -> Result<()> {
+    for entry in dir.entries()? {
+        let path = prefix.join(&entry.name);
+        match entry.kind {
+            EntryKind::Directory => walk(&dir.dir(&entry.name)?, &path, found)?,
+            EntryKind::File => {
+                if let Some(stat) = dir.stat(&entry.name)? {
+                    found.push(PayloadFile {
+                        path: path.to_string_lossy().into_owned(),
+                        size_bytes: stat.size_bytes,
+                        allocated_bytes: stat.allocated_bytes,
+                    });
+                }
+            }
+            EntryKind::Symlink | EntryKind::Socket | EntryKind::Special => {}
+        }
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Opens the payload of snapshot `id`.
+    pub(crate) fn guest(&self, id: &str) -> Result<Dir> {
+        self.snapshot_dir(id)?.dir(GUEST)
+    }
+}

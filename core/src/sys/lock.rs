@@ -1,0 +1,73 @@
+//! Byte-range locks that belong to an open file description (OFD locks).
+//!
+//! They need no clock and no clean-up: the kernel drops them with the last descriptor, so a dead owner is known at
+//! once. POSIX locks would be lost by an unrelated close in this process, `flock` knows no ranges and does not
+//! exclude OFD locks (reliability.md 5.1).
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+use super::fork::ForkClosed;
+use crate::error::{Error, Result};
+
+/// Whether others may hold the same byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    Exclusive,
+    Shared,
+}
+
+/// A held lock on one byte of a file. Dropping it lets go.
+#[derive(Debug)]
+pub(crate) struct ByteLock {
+    _file: ForkClosed,
+}
+
+impl ByteLock {
+    /// Takes the lock on `byte` of `file`, which must be a descriptor of its own; `None` when someone else has it.
+    pub(crate) fn try_take(file: File, byte: i64, sharing: Sharing, path: &Path) -> Result<Option<Self>> {
+        let file = ForkClosed::new(file);
+        let lock = libc::flock {
+            l_type: match sharing {
+                Sharing::Exclusive => libc::F_WRLCK as libc::c_short,
+                Sharing::Shared => libc::F_RDLCK as libc::c_short,
+            },
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: byte,
+            l_len: 1,
+            l_pid: 0,
+        };
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
+            Ok(_) => Ok(Some(Self { _file: file })),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+            Err(e) => Err(Error::io("lock", path, &io::Error::from(e))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(path: &Path, byte: i64, sharing: Sharing) -> Option<ByteLock> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        ByteLock::try_take(file, byte, sharing, path).unwrap()
+    }
+
+    #[test]
+    fn a_byte_has_one_owner_or_many_readers_and_bytes_are_independent() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("lock");
+        let owner = take(&path, 0, Sharing::Exclusive).unwrap();
+        assert!(take(&path, 0, Sharing::Exclusive).is_none());
+        let readers = [take(&path, 1, Sharing::Shared).unwrap(), take(&path, 1, Sharing::Shared).unwrap()];
+        assert!(take(&path, 1, Sharing::Exclusive).is_none());
+        drop((owner, readers));
+        assert!(take(&path, 0, Sharing::Exclusive).is_some());
+        assert!(take(&path, 1, Sharing::Exclusive).is_some());
+    }
+}
