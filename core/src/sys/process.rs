@@ -1,0 +1,48 @@
+//! Facts that tell one process from another that got its pid later.
+
+use std::fs;
+use std::io;
+
+/// Start time of process `pid` in clock ticks since boot: field 22 of `/proc/{pid}/stat`.
+pub(crate) fn start_ticks(pid: i32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    parse_start_ticks(&stat).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat is not as expected"))
+    })
+}
+
+/// The id of this boot of the machine: pids and start times of another boot mean nothing.
+pub(crate) fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+}
+
+/// The second field is the name of the program in parentheses; it may hold spaces and parentheses itself.
+fn parse_start_ticks(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_cannot_forge_its_start_time_by_its_name() {
+        let fields: Vec<_> = (3..=52).map(|field| field.to_string()).collect();
+        let stat = format!("4711 (evil) R 1 2 3 (x) {}", fields.join(" "));
+        assert_eq!(parse_start_ticks(&stat), Some(22));
+        assert_eq!(parse_start_ticks("4711 (cut off) R 1"), None);
+    }
+
+    #[test]
+    fn this_process_has_one_start_time_and_a_process_that_is_gone_has_none() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(start_ticks(own).unwrap(), start_ticks(own).unwrap());
+        assert!(start_ticks(own).unwrap() > 0);
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let gone = i32::try_from(child.id()).unwrap();
+        child.wait().unwrap();
+        assert!(start_ticks(gone).is_err());
+        assert_eq!(boot_id().unwrap().len(), 36);
+    }
+}
