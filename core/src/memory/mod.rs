@@ -1,34 +1,44 @@
-//! placeholder until the memory branch is merged
-use crate::call::Limit;
-use crate::error::Result;
-use crate::types::*;
-use std::fs::File;
-use std::num::NonZeroUsize;
+//! Guest memory: compressing and decompressing it, in standard formats. Knows nothing of the store.
+//!
+//! `zstd/` and `lz4/` say what the files look like, `index.rs` what we add to them, `format.rs` what both have in
+//! common. `compress.rs` writes (`pieces` -> `batch` -> `order`), `pass.rs` reads all frames in parallel for
+//! `decompress.rs`, `verify.rs` and the check at the end of a compression.
+//!
+//! Any job holds at most 64 MiB and 16 MiB for each thread, whatever the length of the image: buffers are of one
+//! batch, frames are listed from disk, a page at a time. Only a foreign zstd frame with a window of more than 64 MiB
+//! needs more: its window.
+
+mod batch;
+mod compress;
+mod decompress;
+mod digest;
+mod file;
+mod format;
+mod frames;
+mod index;
+mod lz4;
+mod order;
+mod pass;
+mod pieces;
+mod skippable;
+mod stream;
+mod verify;
+mod workers;
+mod zero;
+mod zstd;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use compress::compress;
+pub(crate) use decompress::decompress;
+pub(crate) use verify::verify;
+
+/// What a compression made of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Compressed {
-    pub raw_bytes: u64,
-    pub compressed_bytes: u64,
-}
-pub(crate) fn compress(
-    _raw: &File,
-    _out: &File,
-    _s: CompressionSettings,
-    _t: NonZeroUsize,
-    _l: &Limit,
-    _p: &(dyn Fn(u64, u64) + Sync),
-) -> Result<Compressed> {
-    Err(crate::error::Error::new(crate::error::Kind::Internal, "x"))
-}
-pub(crate) fn verify(_c: &File, _a: Algorithm, _t: NonZeroUsize, _l: &Limit) -> Result<u64> {
-    Ok(0)
-}
-pub(crate) fn decompress(
-    _c: &File,
-    _a: Algorithm,
-    _o: &File,
-    _m: u64,
-    _t: NonZeroUsize,
-    _l: &Limit,
-    _p: &(dyn Fn(u64, u64) + Sync),
-) -> Result<u64> {
-    Ok(0)
+    /// The length of the image.
+    pub(crate) raw_bytes: u64,
+    /// The length of the compressed file.
+    pub(crate) compressed_bytes: u64,
 }

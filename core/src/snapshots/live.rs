@@ -163,10 +163,12 @@ impl Held {
 
     /// Ends whatever the VMM still does for us, lets the guest run if it ran before, and forgets the intent.
     fn set_free(&mut self) -> Result<()> {
-        self.vmm.settle()?;
+        let settled = self.vmm.settle();
+        // Tried whatever became of the operation: the guest comes first.
         if self.intent.was_running {
             self.vmm.resume()?;
         }
+        settled?;
         self.store.clear_intent(self.stage.id())
     }
 

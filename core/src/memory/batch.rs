@@ -1,0 +1,111 @@
+//! What one thread makes of a piece of an image.
+
+use std::fs::File;
+
+use twox_hash::XxHash3_64;
+
+use super::digest::Digest;
+use super::file::{defect, read_raw};
+use super::format::{self, Encoder};
+use super::index::Encoded;
+use super::pieces::{Piece, Pieces};
+use super::workers::Crew;
+use super::zero::is_zero;
+use crate::error::Result;
+use crate::types::{Algorithm, CompressionSettings};
+
+/// An encoded piece: zeros, frames without a gap between them, zeros. The outer zeros may go on in its neighbours.
+pub(super) struct Batch {
+    pub(super) zeros_before: u64,
+    pub(super) frames: Vec<Encoded>,
+    pub(super) zeros_after: u64,
+    algorithm: Algorithm,
+    frame_bytes: usize,
+    encoder: Encoder,
+    raw: Vec<u8>,
+    stored: Vec<u8>,
+    filled: usize,
+}
+
+impl Batch {
+    pub(super) fn new(settings: CompressionSettings) -> Result<Self> {
+        let frame_bytes = format::frame_bytes(settings);
+        let frames = Pieces::BYTES.div_ceil(frame_bytes);
+        Ok(Self {
+            zeros_before: 0,
+            frames: Vec::with_capacity(frames),
+            zeros_after: 0,
+            algorithm: settings.algorithm,
+            frame_bytes,
+            encoder: Encoder::new(settings)?,
+            raw: vec![0; Pieces::BYTES],
+            stored: vec![0; frames * format::stored_bound(settings.algorithm, frame_bytes)],
+            filled: 0,
+        })
+    }
+
+    /// Its frames as they are stored.
+    pub(super) fn stored(&self) -> &[u8] {
+        self.stored.get(..self.filled).unwrap_or_default()
+    }
+
+    /// Reads `piece` of `image`, and encodes it in place of what was here before.
+    pub(super) fn fill(
+        &mut self,
+        image: &File,
+        piece: &Piece,
+        digest: &Digest,
+        crew: &Crew<'_>,
+    ) -> Result<()> {
+        self.zeros_before = piece.hole_bytes;
+        self.frames.clear();
+        self.zeros_after = 0;
+        self.filled = 0;
+        let mut raw = std::mem::take(&mut self.raw);
+        let memory = raw.get_mut(..piece.data_bytes).ok_or_else(|| defect("a piece outgrew its buffer"))?;
+        read_raw(image, memory, piece.data_at)?;
+        let mut raw_at = piece.data_at;
+        for frame in memory.chunks(self.frame_bytes) {
+            crew.check()?;
+            if is_zero(frame) {
+                let run = if self.frames.is_empty() { &mut self.zeros_before } else { &mut self.zeros_after };
+                *run += frame.len() as u64;
+            } else {
+                self.inner_zeros()?;
+                let room = self.stored.get_mut(self.filled..).unwrap_or_default();
+                let stored_bytes = self.encoder.encode(frame, room)?;
+                self.push(stored_bytes, frame.len(), false)?;
+                digest.add(raw_at, frame);
+            }
+            raw_at += frame.len() as u64;
+        }
+        self.raw = raw;
+        Ok(())
+    }
+
+    /// Puts zeros between two data frames where they belong.
+    fn inner_zeros(&mut self) -> Result<()> {
+        let run = std::mem::take(&mut self.zeros_after) as usize;
+        if run == 0 {
+            return Ok(());
+        }
+        let mut zeros = Vec::new();
+        format::append_zeros(self.algorithm, run as u32, &mut zeros);
+        let room = self.stored.get_mut(self.filled..).and_then(|room| room.get_mut(..zeros.len()));
+        room.ok_or_else(|| defect("zeros outgrew their buffer"))?.copy_from_slice(&zeros);
+        self.push(zeros.len(), run, true)
+    }
+
+    fn push(&mut self, stored_bytes: usize, raw_bytes: usize, is_zero: bool) -> Result<()> {
+        let end = self.filled + stored_bytes;
+        let bytes = self.stored.get(self.filled..end).ok_or_else(|| defect("a frame outgrew its buffer"))?;
+        self.frames.push(encoded(bytes, raw_bytes as u32, is_zero));
+        self.filled = end;
+        Ok(())
+    }
+}
+
+/// A frame of `raw_bytes` that is stored as `stored`: neither is longer than the index can say.
+pub(super) fn encoded(stored: &[u8], raw_bytes: u32, is_zero: bool) -> Encoded {
+    Encoded { stored_bytes: stored.len() as u32, raw_bytes, is_zero, hash: XxHash3_64::oneshot(stored) }
+}

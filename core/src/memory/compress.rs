@@ -1,0 +1,169 @@
+//! Compresses a memory image in parallel, then reads it back and checks it against the image.
+//!
+//! Threads take pieces of the image in order, encode them alone, wait for their turn only to learn where their bytes
+//! go, and write while others encode. Runs of zeros become one frame across pieces. Nothing here grows with the image.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::Compressed;
+use super::batch::Batch;
+use super::digest::Digest;
+use super::file::{
+    check_empty, compressed_bytes, damaged, raw_bytes, set_compressed_bytes, write_compressed,
+};
+use super::format;
+use super::frames::Frames;
+use super::index::{self, MAX_FRAMES};
+use super::order::{Order, Turns};
+use super::pass::{Pass, Purpose};
+use super::pieces::Pieces;
+use super::workers::{self, Crew, Priority};
+use crate::call::Limit;
+use crate::error::{Error, Kind, Result};
+use crate::sys::sparse::drop_cache;
+use crate::types::CompressionSettings;
+
+/// Compresses `raw` into the empty file `out` on `threads` threads of low priority, reads back what it wrote and checks
+/// it against `raw`. Does not fsync. Drops `raw` from the page cache as it goes.
+///
+/// `progress` is told bytes done and bytes in all, by any of the threads, and not always in order: half of a byte is
+/// done when it is compressed, the other half when it is checked. The contents of `out` are undefined after an error;
+/// a cancel is obeyed within one frame.
+///
+/// # Errors
+/// `no_space`, `io`, `cancelled`, `timeout`; `corrupt` where what was read back is not what was compressed.
+pub(crate) fn compress(
+    raw: &File,
+    out: &File,
+    settings: CompressionSettings,
+    threads: NonZeroUsize,
+    limit: &Limit,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Compressed> {
+    let image_bytes = raw_bytes(raw)?;
+    let written = write(raw, out, settings, threads, limit, &|done, all| progress(done / 2, all))?;
+    check(out, settings, &written, threads, limit, &|done, all| progress(all / 2 + done.div_ceil(2), all))?;
+    progress(image_bytes, image_bytes);
+    Ok(Compressed { raw_bytes: image_bytes, compressed_bytes: compressed_bytes(out)? })
+}
+
+/// What was compressed, to be found again in what was written.
+pub(super) struct Written {
+    pub(super) raw_bytes: u64,
+    pub(super) digest: u64,
+}
+
+/// Compresses without checking.
+pub(super) fn write(
+    raw: &File,
+    out: &File,
+    settings: CompressionSettings,
+    threads: NonZeroUsize,
+    limit: &Limit,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Written> {
+    check_empty(out)?;
+    let raw_bytes = raw_bytes(raw)?;
+    let frame_bytes = format::frame_bytes(settings);
+    if raw_bytes.div_ceil(frame_bytes as u64) > MAX_FRAMES {
+        return Err(Error::new(
+            Kind::NotSupported,
+            format!(
+                "{raw_bytes} bytes of memory need more frames than a seek table can list; use a higher level"
+            ),
+        ));
+    }
+    let head = format::head(settings.algorithm, raw_bytes)?;
+    write_compressed(out, &head, 0)?;
+    // No codec makes more of its input than this, so that nothing is written here before the frames have ended.
+    let staging = raw_bytes + raw_bytes / 8 + (4 << 20);
+    let job = Job {
+        raw,
+        out,
+        settings,
+        raw_bytes,
+        pieces: Mutex::new(Pieces::new(raw, raw_bytes, frame_bytes)),
+        order: Order::new(out, settings.algorithm, index::Writer::new(out, head.len() as u64, staging)),
+        digest: Digest::default(),
+        done: AtomicU64::new(0),
+        progress,
+    };
+    workers::run(threads, Priority::Background, limit, |crew| job.work(crew))?;
+    if self::raw_bytes(raw)? != raw_bytes {
+        return Err(Error::new(
+            Kind::InvalidState,
+            "the raw memory changed its size while it was compressed",
+        ));
+    }
+    let index = job.order.finish(|| limit.check())?;
+    let end = format::finish(settings.algorithm, out, index)?;
+    set_compressed_bytes(out, end)?;
+    Ok(Written { raw_bytes, digest: job.digest.value() })
+}
+
+/// Reads back what was written: the structure, every checksum, and that it decodes to what was compressed.
+pub(super) fn check(
+    out: &File,
+    settings: CompressionSettings,
+    written: &Written,
+    threads: NonZeroUsize,
+    limit: &Limit,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<()> {
+    let algorithm = settings.algorithm;
+    let Some(frames) = Frames::indexed(algorithm, out, written.raw_bytes, limit)? else {
+        return Err(damaged(0, "the index that was just written is gone"));
+    };
+    if let Some(index) = frames.index() {
+        format::check_frame(algorithm, out, index)?;
+    }
+    let pass = Pass {
+        compressed: out,
+        algorithm,
+        frames: &frames,
+        purpose: Purpose::Check,
+        priority: Priority::Background,
+        progress,
+    };
+    let digest = pass.run(threads, limit)?.value();
+    if frames.raw_bytes != written.raw_bytes || digest != written.digest {
+        return Err(damaged(0, "it decodes to something else than was compressed"));
+    }
+    Ok(())
+}
+
+/// A running compression, shared by its threads.
+struct Job<'a> {
+    raw: &'a File,
+    out: &'a File,
+    settings: CompressionSettings,
+    raw_bytes: u64,
+    pieces: Mutex<Pieces<'a>>,
+    order: Order<'a>,
+    digest: Digest,
+    done: AtomicU64,
+    progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+impl Job<'_> {
+    fn work(&self, crew: &Crew<'_>) -> Result<()> {
+        let turns = Turns::take(&self.order);
+        let mut batch = Batch::new(self.settings)?;
+        loop {
+            crew.check()?;
+            let piece = self.pieces.lock().unwrap_or_else(PoisonError::into_inner).next()?;
+            let Some(piece) = piece else { break };
+            batch.fill(self.raw, &piece, &self.digest, crew)?;
+            let Some(at) = self.order.place(piece.number, &batch, || crew.check())? else { break };
+            write_compressed(self.out, batch.stored(), at)?;
+            drop_cache(self.raw, piece.data());
+            let done = self.done.fetch_add(piece.bytes(), Ordering::Relaxed) + piece.bytes();
+            (self.progress)(done, self.raw_bytes);
+        }
+        turns.end();
+        Ok(())
+    }
+}

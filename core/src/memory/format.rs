@@ -1,0 +1,168 @@
+//! What both formats have in common, so that everything else need not know which one it writes or reads.
+
+use std::fs::File;
+
+use super::index::{self, Index};
+use super::zstd::Standard;
+use super::{file, lz4, zstd};
+use crate::error::Result;
+use crate::types::{Algorithm, CompressionSettings};
+
+/// Memory in a data frame, and the grid on which frames begin in the image.
+pub(super) fn frame_bytes(settings: CompressionSettings) -> usize {
+    match settings.algorithm {
+        Algorithm::Zstd => zstd::frame_bytes(settings.level),
+        Algorithm::Lz4 => lz4::BLOCK_BYTES,
+    }
+}
+
+/// The most bytes that a data frame with `raw_bytes` of memory takes.
+pub(super) fn stored_bound(algorithm: Algorithm, raw_bytes: usize) -> usize {
+    match algorithm {
+        Algorithm::Zstd => zstd::stored_bound(raw_bytes),
+        Algorithm::Lz4 => lz4::stored_bound(raw_bytes),
+    }
+}
+
+/// The most memory in one frame of zeros.
+pub(super) fn max_zero_bytes(algorithm: Algorithm) -> u32 {
+    match algorithm {
+        Algorithm::Zstd => index::MAX_ZERO_FRAME_BYTES,
+        Algorithm::Lz4 => lz4::MAX_ZERO_RUN_BYTES,
+    }
+}
+
+/// Appends the only form in which a run of `raw_bytes` zeros is stored.
+pub(super) fn append_zeros(algorithm: Algorithm, raw_bytes: u32, out: &mut Vec<u8>) {
+    match algorithm {
+        Algorithm::Zstd => zstd::zeros::append(raw_bytes, out),
+        Algorithm::Lz4 => lz4::zeros::append(raw_bytes, out),
+    }
+}
+
+/// What lies in front of the first frame.
+pub(super) fn head(algorithm: Algorithm, raw_bytes: u64) -> Result<Vec<u8>> {
+    Ok(match algorithm {
+        Algorithm::Zstd => zstd::head::head(raw_bytes)?.to_vec(),
+        Algorithm::Lz4 => lz4::header::head(raw_bytes).to_vec(),
+    })
+}
+
+/// What lies between the last frame and the index.
+fn end_mark(algorithm: Algorithm) -> &'static [u8] {
+    match algorithm {
+        Algorithm::Zstd => &[],
+        Algorithm::Lz4 => &lz4::END_MARK,
+    }
+}
+
+/// Writes everything that follows the last frame, and returns the length of the file.
+pub(super) fn finish(algorithm: Algorithm, file: &File, index: index::Writer<'_>) -> Result<u64> {
+    let mark = end_mark(algorithm);
+    let end = index.end();
+    file::write_compressed(file, mark, end)?;
+    let (index, end) = index.finish(end + mark.len() as u64)?;
+    match algorithm {
+        Algorithm::Zstd => zstd::seek_table::write(file, &index, end),
+        Algorithm::Lz4 => Ok(end),
+    }
+}
+
+/// Opens the index of a file of ours, and checks that it lies where it has to; `None` where there is none.
+pub(super) fn open_index(algorithm: Algorithm, file: &File) -> Result<Option<Index<'_>>> {
+    let end = match algorithm {
+        Algorithm::Zstd => zstd::seek_table::begin(file)?,
+        Algorithm::Lz4 => Some(file::compressed_bytes(file)?),
+    };
+    let Some(end) = end else { return Ok(None) };
+    let Some(index) = Index::open(file, end)? else { return Ok(None) };
+    let head_bytes = match algorithm {
+        Algorithm::Zstd => zstd::head::HEAD_BYTES,
+        Algorithm::Lz4 => lz4::header::HEAD_BYTES,
+    };
+    let begin = index.totals.end.checked_add(end_mark(algorithm).len() as u64);
+    if index.begin() != begin || index.totals.first != head_bytes {
+        return Err(file::damaged(end, "its index is not of this file"));
+    }
+    Ok(Some(index))
+}
+
+/// Checks every byte of a file of ours that no frame covers: what is in front of them, and what is behind.
+pub(super) fn check_frame(algorithm: Algorithm, file: &File, index: &Index<'_>) -> Result<()> {
+    let expect = |expected: &[u8], at: u64, what: &str| {
+        let mut found = vec![0; expected.len()];
+        file::read_compressed(file, &mut found, at)?;
+        if found == expected { Ok(()) } else { Err(file::damaged(at, what)) }
+    };
+    expect(&head(algorithm, index.totals.raw_bytes)?, 0, "its head is not as it was written")?;
+    expect(end_mark(algorithm), index.totals.end, "its end mark is not where it has to be")?;
+    expect(&index.head()?, index.begin().unwrap_or_default(), "its index is not in a frame of its own")?;
+    match algorithm {
+        Algorithm::Zstd => {
+            let end = index.begin().unwrap_or_default() + index.bytes();
+            zstd::seek_table::check(file, index, end)
+        }
+        Algorithm::Lz4 => Ok(()),
+    }
+}
+
+/// Refuses a file without an index that must have had one: it is ours.
+pub(super) fn check_foreign(algorithm: Algorithm, file: &File) -> Result<()> {
+    match algorithm {
+        Algorithm::Zstd if zstd::head::read(file)?.is_some() => {
+            Err(file::damaged(0, "it has lost its index"))
+        }
+        Algorithm::Zstd | Algorithm::Lz4 => Ok(()),
+    }
+}
+
+/// Compresses frames with one algorithm at one level.
+pub(super) enum Encoder {
+    Zstd(zstd::Encoder),
+    Lz4(lz4::Encoder),
+}
+
+impl Encoder {
+    pub(super) fn new(settings: CompressionSettings) -> Result<Self> {
+        Ok(match settings.algorithm {
+            Algorithm::Zstd => Self::Zstd(zstd::Encoder::new(settings.level)?),
+            Algorithm::Lz4 => Self::Lz4(lz4::Encoder::new(settings.level)),
+        })
+    }
+
+    /// Writes `raw` as one frame to the front of `out`, and returns its length.
+    pub(super) fn encode(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+        match self {
+            Self::Zstd(encoder) => encoder.encode(raw, out),
+            Self::Lz4(encoder) => encoder.encode(raw, out),
+        }
+    }
+}
+
+/// Decompresses frames of one algorithm.
+pub(super) enum Decoder {
+    Zstd(zstd::Decoder),
+    Lz4,
+}
+
+impl Decoder {
+    pub(super) fn new(algorithm: Algorithm) -> Result<Self> {
+        Ok(match algorithm {
+            Algorithm::Zstd => Self::Zstd(zstd::Decoder::new()?),
+            Algorithm::Lz4 => Self::Lz4,
+        })
+    }
+
+    /// Decodes one frame into `raw`, which it has to fill; says what is wrong where it does not.
+    pub(super) fn decode(
+        &mut self,
+        stored: &[u8],
+        raw: &mut [u8],
+        standard: Standard,
+    ) -> Result<(), &'static str> {
+        match self {
+            Self::Zstd(decoder) => decoder.decode(stored, raw, standard),
+            Self::Lz4 => lz4::decode(stored, raw, standard),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! lz4: one standard frame of independent blocks of 64 KiB, each with its checksum.
+//!
+//! ```text
+//! header       content size, block checksums, no content checksum (it could only be made in sequence)
+//! blocks       one for every 64 KiB of the image, zeros too: lz4 has no way to say "a run of zeros"
+//! end mark     four zero bytes
+//! index        skippable frame of ours (memory/index.rs)
+//! ```
+//! Never several frames: the vendor's decoder stops after the first one without an error.
+//!
+//! Levels are those of the `lz4` command: 0 and 1 are the fast coder (there, too, they are one), 2 is LZ4MID and 3 to
+//! 9 are LZ4HC.
+
+pub(super) mod header;
+pub(super) mod stream;
+pub(super) mod zeros;
+
+use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
+use twox_hash::XxHash32;
+
+use super::file::{defect, u32_at};
+use super::zstd::Standard;
+use crate::error::Result;
+use crate::sys::lz4::HighCompression;
+
+/// Memory in a block.
+pub(super) const BLOCK_BYTES: usize = 64 << 10;
+/// Memory in one entry of the index for a run of zero blocks: keeps its stored bytes small enough to hold.
+pub(super) const MAX_ZERO_RUN_BYTES: u32 = 64 << 20;
+pub(super) const END_MARK: [u8; 4] = [0; 4];
+const LENGTH_BYTES: usize = 4;
+const CHECKSUM_BYTES: usize = 4;
+/// In the length of a block: it is stored as it is.
+const PLAIN: u32 = 1 << 31;
+const FIRST_HIGH_LEVEL: i32 = 2;
+
+/// The most bytes that a block with `raw_bytes` of memory can take, while it is being made.
+pub(super) fn stored_bound(raw_bytes: usize) -> usize {
+    LENGTH_BYTES + get_maximum_output_size(raw_bytes) + CHECKSUM_BYTES
+}
+
+/// Compresses blocks at one level.
+pub(super) enum Encoder {
+    Fast(Box<CompressTable>),
+    High(HighCompression),
+}
+
+impl Encoder {
+    pub(super) fn new(level: i32) -> Self {
+        match level {
+            ..FIRST_HIGH_LEVEL => Self::Fast(Box::new(CompressTable::large())),
+            _ => Self::High(HighCompression::new(level)),
+        }
+    }
+
+    /// Writes `raw` as one block, its length in front and its checksum behind, to the front of `out`; returns the
+    /// bytes that this took.
+    pub(super) fn encode(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+        let too_small = || defect("the buffer for an lz4 block is too small");
+        let (length, rest) = out.split_first_chunk_mut::<LENGTH_BYTES>().ok_or_else(too_small)?;
+        let compressed = match self {
+            Self::Fast(table) => {
+                compress_into_with_table(raw, rest, table).map_err(|e| defect(format_args!("lz4: {e}")))?
+            }
+            Self::High(coder) => {
+                coder.compress(raw, rest).ok_or_else(|| defect("lz4 did not compress a block"))?
+            }
+        };
+        let is_plain = compressed >= raw.len();
+        let data_bytes = if is_plain { raw.len() } else { compressed };
+        let (data, rest) = rest.split_at_mut_checked(data_bytes).ok_or_else(too_small)?;
+        if is_plain {
+            data.copy_from_slice(raw);
+        }
+        let flag = if is_plain { PLAIN } else { 0 };
+        *length = (data_bytes as u32 | flag).to_le_bytes();
+        *rest.first_chunk_mut().ok_or_else(too_small)? = XxHash32::oneshot(0, data).to_le_bytes();
+        Ok(LENGTH_BYTES + data_bytes + CHECKSUM_BYTES)
+    }
+}
+
+/// Decodes `stored`, one block of ours from its length to its checksum, into `raw`, which it has to fill; says what is
+/// wrong where it does not.
+pub(super) fn decode(stored: &[u8], raw: &mut [u8], standard: Standard) -> Result<(), &'static str> {
+    let length = u32_at(stored, 0).ok_or("a block has no length")?;
+    let (data, checksum) = stored
+        .get(LENGTH_BYTES..)
+        .and_then(<[u8]>::split_last_chunk::<CHECKSUM_BYTES>)
+        .filter(|(data, _)| data.len() == (length & !PLAIN) as usize)
+        .ok_or("a block is not as long as its index says")?;
+    if standard == Standard::Checked && XxHash32::oneshot(0, data) != u32::from_le_bytes(*checksum) {
+        return Err("the checksum of a block does not match");
+    }
+    match decode_data(data, length & PLAIN != 0, &[], raw) {
+        Ok(decoded) if decoded == raw.len() => Ok(()),
+        Ok(_) => Err("a block holds less than its index says"),
+        Err(what) => Err(what),
+    }
+}
+
+/// Decodes the data of a block to the front of `raw` and returns its length; `before` is the memory in front of it that
+/// a linked block refers to.
+pub(super) fn decode_data(
+    data: &[u8],
+    is_plain: bool,
+    before: &[u8],
+    raw: &mut [u8],
+) -> Result<usize, &'static str> {
+    if is_plain {
+        raw.get_mut(..data.len()).ok_or("a block holds more than it may")?.copy_from_slice(data);
+        return Ok(data.len());
+    }
+    let decoded = match before {
+        [] => decompress_into(data, raw),
+        _ => lz4_flex::block::decompress_into_with_dict(data, raw, before),
+    };
+    decoded.map_err(|_| "a block cannot be decoded")
+}

@@ -1,0 +1,133 @@
+//! Reading lz4 frames from their start to their end: linked blocks, block sizes that nothing tells, no index.
+//!
+//! Not with lz4_flex's own frame reader, which takes a missing end mark for the end: a file that was cut off would be
+//! a shorter image.
+
+use std::fs::File;
+
+use std::hash::Hasher;
+use twox_hash::XxHash32;
+
+use super::header::{self, Header};
+use super::{END_MARK, PLAIN, decode_data};
+use crate::error::Result;
+use crate::memory::file::{compressed_bytes, damaged, read_compressed, u32_at};
+use crate::memory::skippable;
+
+/// How far back a block can refer.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// Reads every frame of `file`, and gives its memory to `put` in order, in blocks of at most 4 MiB.
+pub(in crate::memory) fn read(file: &File, mut put: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let len = compressed_bytes(file)?;
+    let mut at = 0;
+    let mut frames = 0;
+    while at < len {
+        let mut magic = [0; 8];
+        let known = magic.len().min(usize::try_from(len - at).unwrap_or(usize::MAX));
+        read_compressed(file, &mut magic[..known], at)?;
+        match u32_at(&magic, 0).unwrap_or_default() {
+            header::MAGIC => {
+                at = frame(file, at, &mut put)?;
+                frames += 1;
+            }
+            other if skippable::is_magic(other) => {
+                at += skippable::HEAD_BYTES + u64::from(u32_at(&magic, 4).unwrap_or_default());
+            }
+            _ => return Err(damaged(at, "there is no lz4 frame")),
+        }
+    }
+    match frames {
+        0 => Err(damaged(0, "it is empty")),
+        // What is skipped holds no memory, so that a lack of it is no loss, but still a sign that the file was cut.
+        _ if at > len => Err(damaged(len, "it ends too early")),
+        _ => Ok(()),
+    }
+}
+
+/// Reads the frame at `at` and returns its end.
+fn frame(file: &File, at: u64, put: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+    let header = header::read(file, at)?;
+    let mut blocks = Blocks::new(file, at + header.bytes, header);
+    while let Some(memory) = blocks.next()? {
+        put(memory)?;
+    }
+    Ok(blocks.at)
+}
+
+/// Goes through the blocks of one frame.
+struct Blocks<'f> {
+    file: &'f File,
+    header: Header,
+    at: u64,
+    stored: Vec<u8>,
+    raw: Vec<u8>,
+    /// The memory in front of the next block, where blocks are linked.
+    window: Vec<u8>,
+    content: XxHash32,
+    content_bytes: u64,
+}
+
+impl<'f> Blocks<'f> {
+    fn new(file: &'f File, at: u64, header: Header) -> Self {
+        let raw = vec![0; header.block_bytes];
+        let content = XxHash32::with_seed(0);
+        Self { file, header, at, stored: Vec::new(), raw, window: Vec::new(), content, content_bytes: 0 }
+    }
+
+    /// The memory of the next block, `None` behind the last one.
+    fn next(&mut self) -> Result<Option<&[u8]>> {
+        let at = self.at;
+        let length = u32::from_le_bytes(self.word()?);
+        if length.to_le_bytes() == END_MARK {
+            self.end()?;
+            return Ok(None);
+        }
+        let stored_bytes = (length & !PLAIN) as usize;
+        if stored_bytes > self.header.block_bytes {
+            return Err(damaged(at, "a block is longer than its frame allows"));
+        }
+        self.stored.resize(stored_bytes, 0);
+        read_compressed(self.file, &mut self.stored, self.at)?;
+        self.at += stored_bytes as u64;
+        if self.header.has_block_checksums
+            && XxHash32::oneshot(0, &self.stored).to_le_bytes() != self.word()?
+        {
+            return Err(damaged(at, "the checksum of a block does not match"));
+        }
+        let decoded = decode_data(&self.stored, length & PLAIN != 0, &self.window, &mut self.raw)
+            .map_err(|what| damaged(at, what))?;
+        let memory = self.raw.get(..decoded).unwrap_or_default();
+        self.content_bytes += decoded as u64;
+        if self.header.has_content_checksum {
+            self.content.write(memory);
+        }
+        if !self.header.is_independent {
+            self.window.extend(memory);
+            let old = self.window.len().saturating_sub(WINDOW_BYTES);
+            self.window.drain(..old);
+        }
+        Ok(Some(memory))
+    }
+
+    /// Checks what the frame said about all of its memory.
+    fn end(&mut self) -> Result<()> {
+        if self.header.has_content_checksum && self.content.finish_32().to_le_bytes() != self.word()? {
+            return Err(damaged(self.at, "the checksum of its memory does not match"));
+        }
+        match self.header.content_bytes {
+            Some(expected) if expected != self.content_bytes => Err(damaged(
+                self.at,
+                format_args!("it should hold {expected} bytes of memory and holds {}", self.content_bytes),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn word(&mut self) -> Result<[u8; 4]> {
+        let mut word = [0; 4];
+        read_compressed(self.file, &mut word, self.at)?;
+        self.at += 4;
+        Ok(word)
+    }
+}

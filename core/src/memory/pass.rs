@@ -1,0 +1,195 @@
+//! One pass over all frames of a compressed file, in parallel: to write their memory, or only to check it.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use twox_hash::XxHash3_64;
+
+use super::digest::Digest;
+use super::file::{damaged, read_compressed, write_raw_sparse};
+use super::format::{self, Decoder};
+use super::frames::{Cursor, Frames};
+use super::index::Frame;
+use super::workers::{self, Crew, Priority};
+use super::zstd::Standard;
+use crate::call::Limit;
+use crate::error::{Error, Kind, Result};
+use crate::types::Algorithm;
+
+/// Work is handed out in pieces of about this much: enough that the threads seldom meet.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// What a pass is for.
+#[derive(Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    /// The memory, as fast as it can be had: the index's checksum of each frame is enough.
+    Write(&'a File),
+    /// Every checksum there is, and the [`Digest`] of the memory.
+    Check,
+}
+
+/// A pass and what its threads share.
+pub(super) struct Pass<'a> {
+    pub(super) compressed: &'a File,
+    pub(super) algorithm: Algorithm,
+    pub(super) frames: &'a Frames<'a>,
+    pub(super) purpose: Purpose<'a>,
+    pub(super) priority: Priority,
+    /// Told how much memory is done and how much there is, by every thread.
+    pub(super) progress: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+impl Pass<'_> {
+    /// Goes through all frames; the digest of the image is complete after a [`Purpose::Check`].
+    pub(super) fn run(&self, threads: NonZeroUsize, limit: &Limit) -> Result<Digest> {
+        let queue = Mutex::new(Queue { cursor: self.frames.cursor()?, held_back: None });
+        let done = AtomicU64::new(0);
+        let digest = Digest::default();
+        workers::run(threads, self.priority, limit, |crew| {
+            let mut worker = Worker::new(self, crew, &digest)?;
+            let mut batch = Vec::new();
+            loop {
+                crew.check()?;
+                queue.lock().unwrap_or_else(PoisonError::into_inner).take(&mut batch)?;
+                if batch.is_empty() {
+                    return Ok(());
+                }
+                worker.batch(&batch)?;
+                let memory: u64 = batch.iter().map(|frame| u64::from(frame.raw_bytes)).sum();
+                let before = done.fetch_add(memory, Ordering::Relaxed);
+                (self.progress)(before + memory, self.frames.raw_bytes);
+            }
+        })?;
+        Ok(digest)
+    }
+}
+
+/// Hands out frames in batches that lie together in the file.
+struct Queue<'f> {
+    cursor: Cursor<'f>,
+    /// The first frame of the next batch, which did not go into the last one.
+    held_back: Option<Frame>,
+}
+
+impl Queue<'_> {
+    fn take(&mut self, batch: &mut Vec<Frame>) -> Result<()> {
+        batch.clear();
+        let (mut stored_bytes, mut data_bytes) = (0, 0);
+        while let Some(frame) =
+            self.held_back.take().map_or_else(|| self.cursor.next(), |frame| Ok(Some(frame)))?
+        {
+            let follows = batch.last().is_none_or(|last: &Frame| last.end() == frame.at);
+            if !follows || stored_bytes >= BATCH_BYTES || data_bytes >= BATCH_BYTES {
+                self.held_back = Some(frame);
+                break;
+            }
+            stored_bytes += u64::from(frame.stored_bytes);
+            data_bytes += if frame.is_zero { 0 } else { u64::from(frame.raw_bytes) };
+            batch.push(frame);
+        }
+        Ok(())
+    }
+}
+
+/// One thread's decoder and buffers: at most a batch and one frame of each kind.
+struct Worker<'a> {
+    pass: &'a Pass<'a>,
+    crew: &'a Crew<'a>,
+    digest: &'a Digest,
+    decoder: Decoder,
+    stored: Vec<u8>,
+    raw: Vec<u8>,
+    zeros: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(pass: &'a Pass<'a>, crew: &'a Crew<'a>, digest: &'a Digest) -> Result<Self> {
+        let decoder = Decoder::new(pass.algorithm)?;
+        Ok(Self { pass, crew, digest, decoder, stored: Vec::new(), raw: Vec::new(), zeros: Vec::new() })
+    }
+
+    fn batch(&mut self, batch: &[Frame]) -> Result<()> {
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(()) };
+        let mut stored = std::mem::take(&mut self.stored);
+        grow(&mut stored, last.end().saturating_sub(first.at))?;
+        let (mut rest, _) = stored.split_at_mut(last.end().saturating_sub(first.at) as usize);
+        read_compressed(self.pass.compressed, rest, first.at)?;
+        for run in batch.chunk_by(|a, b| !a.is_zero && !b.is_zero) {
+            let run_bytes: u64 = run.iter().map(|frame| u64::from(frame.stored_bytes)).sum();
+            let (bytes, after) = rest.split_at_mut(run_bytes as usize);
+            match run {
+                [zeros] if zeros.is_zero => self.zeros(zeros, bytes)?,
+                data => self.data(data, bytes)?,
+            }
+            rest = after;
+        }
+        self.stored = stored;
+        Ok(())
+    }
+
+    /// Checks a frame of zeros, which stay a hole. What an index calls zeros must be stored as we store them; a walk
+    /// has already seen that they are zeros.
+    fn zeros(&mut self, frame: &Frame, stored: &[u8]) -> Result<()> {
+        self.crew.check()?;
+        if frame.hash.is_some() {
+            self.zeros.clear();
+            format::append_zeros(self.pass.algorithm, frame.raw_bytes, &mut self.zeros);
+            if self.zeros != stored {
+                return Err(damaged(frame.at, "a run of zeros is not one"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes frames that follow each other in the file and in the image.
+    fn data(&mut self, frames: &[Frame], stored: &[u8]) -> Result<()> {
+        let Some(first) = frames.first() else { return Ok(()) };
+        let memory: u64 = frames.iter().map(|frame| u64::from(frame.raw_bytes)).sum();
+        grow(&mut self.raw, memory)?;
+        let (raw, _) = self.raw.split_at_mut(memory as usize);
+        let (mut stored_rest, mut raw_rest) = (stored, &mut *raw);
+        for frame in frames {
+            self.crew.check()?;
+            let (bytes, stored_after) = stored_rest.split_at(frame.stored_bytes as usize);
+            let (memory, raw_after) = raw_rest.split_at_mut(frame.raw_bytes as usize);
+            (stored_rest, raw_rest) = (stored_after, raw_after);
+            let standard = match frame.hash {
+                Some(hash) if hash != XxHash3_64::oneshot(bytes) => {
+                    return Err(damaged(
+                        frame.at,
+                        format_args!(
+                            "the checksum of the frame for memory byte {} does not match",
+                            frame.raw_at
+                        ),
+                    ));
+                }
+                Some(_) if matches!(self.pass.purpose, Purpose::Write(_)) => Standard::Skipped,
+                _ => Standard::Checked,
+            };
+            self.decoder.decode(bytes, memory, standard).map_err(|what| {
+                damaged(frame.at, format_args!("{what} (the frame for memory byte {})", frame.raw_at))
+            })?;
+            if matches!(self.pass.purpose, Purpose::Check) {
+                self.digest.add(frame.raw_at, memory);
+            }
+        }
+        match self.pass.purpose {
+            Purpose::Write(out) => write_raw_sparse(out, raw, first.raw_at),
+            Purpose::Check => Ok(()),
+        }
+    }
+}
+
+/// Makes `buffer` at least `len` bytes long; frames are bounded, and so is `len`.
+fn grow(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    buffer
+        .try_reserve(len.saturating_sub(buffer.len()))
+        .map_err(|_| Error::new(Kind::Io, format!("there is no memory for a buffer of {len} bytes")))?;
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    Ok(())
+}
