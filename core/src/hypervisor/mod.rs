@@ -96,7 +96,7 @@ pub(crate) trait Vmm: Send {
 /// `hypervisor` when what answers is not such a VMM, `not_supported` when this build has no driver for it.
 pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Limit) -> Result<Box<dyn Vmm>> {
     match hypervisor {
-        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => { let _ = (limit, api_socket); Err(Error::new(Kind::NotSupported, "soon")) },
+        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?)),
         HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker | HypervisorKind::Vz => Err(Error::new(
             Kind::NotSupported,
             format!("this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"),

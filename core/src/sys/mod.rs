@@ -2,9 +2,11 @@
 
 pub(crate) mod clone;
 pub(crate) mod dir;
+pub(crate) mod disk;
 pub(crate) mod fork;
 pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod priority;
 pub(crate) mod process;
+pub(crate) mod socket;
 pub(crate) mod sparse;

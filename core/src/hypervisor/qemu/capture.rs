@@ -1,0 +1,122 @@
+//! Writing the paused guest's memory and device state into one file.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Qemu;
+use super::message::Migration;
+use super::settings::Form;
+use crate::call::Limit;
+use crate::error::{Error, Kind, Result};
+use crate::hypervisor::{CaptureTarget, Captured};
+use crate::sys::disk;
+
+/// The name under which the vendor looks for it.
+const MEMORY_FILE: &str = "memory";
+
+/// How often progress is asked for; the end of a migration is told by an event.
+const POLL: Duration = Duration::from_millis(10);
+
+/// With less than this left, a write that failed has met a full disk.
+const FULL_DISK_BYTES: u64 = 1 << 20;
+
+impl Qemu {
+    pub(super) fn capture_to(
+        &mut self,
+        target: &CaptureTarget<'_>,
+        limit: &Limit,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<Captured> {
+        let path = target.directory.join(MEMORY_FILE);
+        let file = disk::create_for_writing(target.directory_fd, MEMORY_FILE)
+            .map_err(|e| Error::io("create", &path, &e))?;
+        let plan = match self.plan.take() {
+            Some(plan) => plan,
+            None => self.plan(limit)?,
+        };
+        let form =
+            if plan.has_mapped_ram() && !target.vendor_forms_only { Form::MappedRam } else { Form::Stream };
+
+        let written = self
+            .borrow_settings(&plan, form, limit)
+            .and_then(|()| self.lend(&file, &plan, limit))
+            .and_then(|uri| self.migrate(&uri, target, limit, progress));
+        match &written {
+            // The caller wants to be gone, or QEMU is silent: resuming or settling gives them back.
+            Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Timeout) => {}
+            // What cannot be given back now is tried again then, too; the memory is written or not, all the same.
+            _ => drop(self.give_back(limit)),
+        }
+        written?;
+
+        let size_bytes = file.metadata().map_err(|e| Error::io("look at", &path, &e))?.len();
+        if size_bytes == 0 {
+            let message = format!("QEMU reports success, but wrote nothing to {}", path.display());
+            return Err(self.qmp.error(Kind::Hypervisor, message));
+        }
+        let memory_format = match form {
+            Form::Stream => "qemu-stream",
+            Form::MappedRam => "qemu-mapped-ram",
+        };
+        Ok(Captured { memory_file: Some(MEMORY_FILE), memory_format })
+    }
+
+    fn migrate(
+        &mut self,
+        uri: &str,
+        target: &CaptureTarget<'_>,
+        limit: &Limit,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<()> {
+        let until = Instant::now() + self.qmp.patience;
+        self.qmp.forget_events();
+        self.migrating = true;
+        if let Err(error) = self.qmp.ask::<Value>("migrate", json!({ "uri": uri }), limit) {
+            return Err(no_space_or(error, target));
+        }
+        let total = loop {
+            let migration: Migration = self.qmp.ask("query-migrate", json!({}), limit)?;
+            let total = migration.ram.total;
+            if migration.status == "completed" {
+                break total;
+            }
+            if !migration.is_active() {
+                self.migrating = false;
+                return Err(no_space_or(self.failure(&migration), target));
+            }
+            progress(migration.ram.transferred.min(total), total)?;
+            if Instant::now() >= until {
+                let seconds = self.qmp.patience.as_secs();
+                let message = format!("QEMU did not save the memory of the VM within {seconds} s");
+                return Err(self.qmp.error(Kind::Timeout, message));
+            }
+            self.qmp.wait_for_event("MIGRATION", POLL, limit)?;
+        };
+        self.wait_for_standstill(limit)?;
+        self.migrating = false;
+        progress(total, total)
+    }
+
+    fn failure(&self, migration: &Migration) -> Error {
+        let reason = match (migration.status.as_str(), migration.error_desc.as_str()) {
+            ("cancelled", _) => "someone cancelled its migration; try again",
+            (_, "") => "it gives no reason; look at its log",
+            (_, reason) => reason,
+        };
+        self.qmp.error(Kind::Hypervisor, format!("QEMU could not save the memory of the VM: {reason}"))
+    }
+}
+
+/// `no_space` where that is what stopped QEMU, whose own words may not say so.
+fn no_space_or(error: Error, target: &CaptureTarget<'_>) -> Error {
+    let told = ["No space left on device", "Disk quota exceeded"]
+        .iter()
+        .any(|words| error.message().contains(words));
+    let seen = disk::free_bytes(target.directory_fd).is_ok_and(|free| free < FULL_DISK_BYTES);
+    if error.kind() == Kind::Hypervisor && (told || seen) {
+        let message = format!("{}; free some space and try again", error.message());
+        return Error::new(Kind::NoSpace, message).at(target.directory.join(MEMORY_FILE));
+    }
+    error
+}

@@ -1,0 +1,135 @@
+//! Migration settings of QEMU's: made for one capture, then given back as they were found.
+
+use std::fs::File;
+
+use serde_json::{Value, json};
+
+use super::Qemu;
+use super::message::{AddedDescriptor, Capability, Parameters};
+use super::prepare::Plan;
+use crate::call::Limit;
+use crate::error::{Kind, Result};
+
+/// No limit that a disk could reach; QEMU's default of 128 MiB/s holds for files, too. The odd byte tells a limit
+/// that we left behind, because our process was killed, from one that someone else likes.
+const OUR_BANDWIDTH: u64 = (1 << 40) + 1;
+
+/// QEMU's default, in bytes a second.
+const DEFAULT_BANDWIDTH: u64 = 128 << 20;
+
+/// The name of our descriptor among those of this monitor.
+const DESCRIPTOR_NAME: &str = "libhypeman";
+
+/// In which form QEMU writes guest memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Pages one after the other as they come, zero pages elided. Every QEMU reads it.
+    Stream,
+    /// Each page at its own place in a sparse file, so that any page can be found.
+    MappedRam,
+}
+
+/// What has to be given back.
+#[derive(Debug, Default)]
+pub(super) struct Borrowed {
+    capabilities: Option<Vec<Capability>>,
+    max_bandwidth: Option<u64>,
+    descriptor: Option<Descriptor>,
+}
+
+impl Borrowed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.capabilities.is_none() && self.max_bandwidth.is_none() && self.descriptor.is_none()
+    }
+}
+
+/// A descriptor that we gave to QEMU.
+#[derive(Clone, Copy, Debug)]
+enum Descriptor {
+    Named,
+    InSet(i64),
+}
+
+impl Qemu {
+    /// Sets up QEMU for writing `form`.
+    pub(super) fn borrow_settings(&mut self, plan: &Plan, form: Form, limit: &Limit) -> Result<()> {
+        // Others would stall the migration (pause-before-switchover), leave memory out of it (x-ignore-shared) or
+        // take it from the guest (release-ram). Events spare us the wait for the next look.
+        let wanted = |name: &str| name == "events" || (name == "mapped-ram" && form == Form::MappedRam);
+        let (found, ours): (Vec<_>, Vec<_>) = plan
+            .capabilities
+            .iter()
+            .filter(|found| found.state != wanted(&found.capability))
+            .map(|found| (found.clone(), Capability { state: !found.state, ..found.clone() }))
+            .unzip();
+        // Noted before they are sent: whether a lost answer stood for a change is not known.
+        if !ours.is_empty() {
+            self.borrowed.capabilities = Some(found);
+            self.set_capabilities(&ours, limit)?;
+        }
+        self.borrowed.max_bandwidth = Some(plan.max_bandwidth);
+        self.set_bandwidth(OUR_BANDWIDTH, limit)
+    }
+
+    /// Gives `file` to QEMU and returns the URI under which it finds it.
+    pub(super) fn lend(&mut self, file: &File, plan: &Plan, limit: &Limit) -> Result<String> {
+        // QEMU 11 writes to no regular file by fd:, and 9.0 is the first with a file: that is known to take a set.
+        if plan.has_mapped_ram() {
+            let added: AddedDescriptor =
+                self.qmp.ask_with("add-fd", json!({ "opaque": DESCRIPTOR_NAME }), file, limit)?;
+            self.borrowed.descriptor = Some(Descriptor::InSet(added.fdset_id));
+            Ok(format!("file:/dev/fdset/{}", added.fdset_id))
+        } else {
+            self.borrowed.descriptor = Some(Descriptor::Named);
+            let _: Value = self.qmp.ask_with("getfd", json!({ "fdname": DESCRIPTOR_NAME }), file, limit)?;
+            Ok(format!("fd:{DESCRIPTOR_NAME}"))
+        }
+    }
+
+    /// Gives back what is borrowed. What fails stays noted for the next time.
+    pub(super) fn give_back(&mut self, limit: &Limit) -> Result<()> {
+        if let Some(found) = self.borrowed.capabilities.clone() {
+            self.set_capabilities(&found, limit)?;
+            self.borrowed.capabilities = None;
+        }
+        if let Some(found) = self.borrowed.max_bandwidth {
+            self.set_bandwidth(found, limit)?;
+            self.borrowed.max_bandwidth = None;
+        }
+        if let Some(descriptor) = self.borrowed.descriptor {
+            let (command, which) = match descriptor {
+                Descriptor::Named => ("closefd", json!({ "fdname": DESCRIPTOR_NAME })),
+                Descriptor::InSet(id) => ("remove-fd", json!({ "fdset-id": id })),
+            };
+            match self.qmp.ask::<Value>(command, which, limit) {
+                // A migration that began took the named one, and a lost connection both.
+                Err(error) if error.kind() != Kind::Hypervisor => return Err(error),
+                _ => self.borrowed.descriptor = None,
+            }
+        }
+        Ok(())
+    }
+
+    /// Undoes the settings of a conversation whose process was killed in a capture, if there are any.
+    pub(super) fn give_back_for_the_dead(&mut self, limit: &Limit) -> Result<()> {
+        let found: Parameters = self.qmp.ask("query-migrate-parameters", json!({}), limit)?;
+        if found.max_bandwidth != OUR_BANDWIDTH {
+            return Ok(());
+        }
+        let known: Vec<Capability> = self.qmp.ask("query-migrate-capabilities", json!({}), limit)?;
+        let ours = known.into_iter().filter(|one| matches!(one.capability.as_str(), "events" | "mapped-ram"));
+        let off: Vec<_> = ours.map(|one| Capability { state: false, ..one }).collect();
+        self.set_capabilities(&off, limit)?;
+        self.set_bandwidth(DEFAULT_BANDWIDTH, limit)
+    }
+
+    fn set_capabilities(&mut self, capabilities: &[Capability], limit: &Limit) -> Result<()> {
+        let arguments = json!({ "capabilities": capabilities });
+        self.qmp.ask::<Value>("migrate-set-capabilities", arguments, limit).map(drop)
+    }
+
+    fn set_bandwidth(&mut self, bytes_per_second: u64, limit: &Limit) -> Result<()> {
+        let arguments = json!({ "max-bandwidth": bytes_per_second });
+        self.qmp.ask::<Value>("migrate-set-parameters", arguments, limit).map(drop)
+    }
+}

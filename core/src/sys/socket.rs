@@ -1,0 +1,116 @@
+//! Unix sockets of VMMs: paths of any length, waits that can be ended, descriptors passed along.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect as connect_to, getsockopt,
+    sendmsg, setsockopt, socket, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+
+/// How long one wait on such a socket lasts at most, so that its caller can look at its limit between two.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+
+/// Bytes of a path that fit into a socket address, without its closing zero.
+const PATH_BYTES: usize = 107;
+
+/// Connects to the stream socket at `path`.
+///
+/// Reads, writes and this connect itself fail with `WouldBlock` after [`TICK`]: a server that does not accept would
+/// hold its clients for ever. A path too long for an address is reached through a descriptor of its directory.
+pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // Before connecting: the send timeout is what bounds a connect.
+    setsockopt(&fd, sockopt::SendTimeout, &TimeVal::milliseconds(10))?;
+    setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::milliseconds(10))?;
+    if path.as_os_str().len() <= PATH_BYTES {
+        connect_to(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    } else {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let directory =
+            File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(directory)?;
+        let mut short = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+        short.extend_from_slice(name.as_bytes());
+        connect_to(fd.as_raw_fd(), &UnixAddr::new(short.as_slice())?)?;
+    }
+    Ok(UnixStream::from(fd))
+}
+
+/// Pid and uid of the process that listens at the other end. The pid is 0 where this process cannot see it.
+pub(crate) fn peer(stream: &UnixStream) -> io::Result<(i32, u32)> {
+    let credentials = getsockopt(stream, sockopt::PeerCredentials)?;
+    Ok((credentials.pid(), credentials.uid()))
+}
+
+/// Sends as much of `bytes` as fits, with a copy of `descriptor` beside the first of them. Raises no SIGPIPE.
+pub(crate) fn send(
+    stream: &UnixStream,
+    bytes: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<usize> {
+    let descriptors: Vec<_> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let control = if descriptors.is_empty() { &[][..] } else { &rights };
+    let slices = [IoSlice::new(bytes)];
+    Ok(sendmsg::<()>(stream.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use nix::sys::socket::{Backlog, listen};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_is_reached_however_long_its_path_is() {
+        let root = tempfile::tempdir().unwrap();
+        let deep = root.path().join("d".repeat(120)).join("e".repeat(120));
+        std::fs::create_dir_all(&deep).unwrap();
+        let listener = UnixListener::bind(root.path().join("s")).unwrap();
+        std::fs::rename(root.path().join("s"), deep.join("s")).unwrap();
+        let stream = connect(&deep.join("s")).unwrap();
+        let (pid, uid) = peer(&stream).unwrap();
+        assert_eq!(u32::try_from(pid).unwrap(), std::process::id());
+        assert_eq!(uid, nix::unistd::getuid().as_raw());
+        drop(listener);
+    }
+
+    #[test]
+    fn a_server_that_never_accepts_does_not_hold_its_clients() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        let mut clients = Vec::new();
+        let error = loop {
+            match connect(&path) {
+                Ok(client) => clients.push(client),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_server_that_is_gone_refuses_and_one_that_hangs_up_raises_no_signal() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("s");
+        assert_eq!(connect(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let listener = UnixListener::bind(&path).unwrap();
+        let stream = connect(&path).unwrap();
+        drop(listener);
+        assert_eq!(send(&stream, b"x", None).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
