@@ -1,6 +1,6 @@
 //! What QEMU sends: the four kinds of QMP messages, and the answers of which we read more than their coming.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// A message of QEMU's.
@@ -80,7 +80,7 @@ impl Migration {
 }
 
 /// A row of `query-migrate-capabilities`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Capability {
     pub(super) capability: String,
     pub(super) state: bool,
@@ -95,17 +95,31 @@ pub(super) struct Parameters {
 }
 
 /// The answer to `query-memory-size-summary`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-#[derive(Default)]
 pub(super) struct MemorySize {
     pub(super) base_memory: u64,
     pub(super) plugged_memory: u64,
 }
 
-/// The answer to `add-fd`.
+/// A row of `query-fdsets`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct AddedDescriptor {
+pub(super) struct DescriptorSet {
     pub(super) fdset_id: i64,
+    fds: Vec<Descriptor>,
+}
+
+/// A descriptor in a set, with the words of the one who put it there.
+#[derive(Debug, Deserialize)]
+struct Descriptor {
+    #[serde(default)]
+    opaque: String,
+}
+
+impl DescriptorSet {
+    /// Whether every descriptor in it was put there with the words `mark`.
+    pub(super) fn has_mark(&self, mark: &str) -> bool {
+        !self.fds.is_empty() && self.fds.iter().all(|one| one.opaque == mark)
+    }
 }

@@ -12,6 +12,7 @@ mod settings;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::path::Path;
 

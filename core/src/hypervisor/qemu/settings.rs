@@ -5,10 +5,10 @@ use std::fs::File;
 use serde_json::{Value, json};
 
 use super::Qemu;
-use super::message::{AddedDescriptor, Capability, Parameters};
+use super::message::{Capability, DescriptorSet, Parameters};
 use super::prepare::Plan;
 use crate::call::Limit;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 
 /// No limit that a disk could reach; QEMU's default of 128 MiB/s holds for files, too. The odd byte tells a limit
 /// that we left behind, because our process was killed, from one that someone else likes.
@@ -17,7 +17,7 @@ const OUR_BANDWIDTH: u64 = (1 << 40) + 1;
 /// QEMU's default, in bytes a second.
 const DEFAULT_BANDWIDTH: u64 = 128 << 20;
 
-/// The name of our descriptor among those of this monitor.
+/// The name of our descriptor among those of this monitor, and the mark of our sets.
 const DESCRIPTOR_NAME: &str = "libhypeman";
 
 /// In which form QEMU writes guest memory.
@@ -47,7 +47,7 @@ impl Borrowed {
 #[derive(Clone, Copy, Debug)]
 enum Descriptor {
     Named,
-    InSet(i64),
+    InSet(u32),
 }
 
 impl Qemu {
@@ -75,10 +75,13 @@ impl Qemu {
     pub(super) fn lend(&mut self, file: &File, plan: &Plan, limit: &Limit) -> Result<String> {
         // QEMU 11 writes to no regular file by fd:, and 9.0 is the first with a file: that is known to take a set.
         if plan.has_mapped_ram() {
-            let added: AddedDescriptor =
-                self.qmp.ask_with("add-fd", json!({ "opaque": DESCRIPTOR_NAME }), file, limit)?;
-            self.borrowed.descriptor = Some(Descriptor::InSet(added.fdset_id));
-            Ok(format!("file:/dev/fdset/{}", added.fdset_id))
+            // A number of our own, known even if the answer is lost; QEMU reads 31 bits of it.
+            let id =
+                getrandom::u32().map_err(|e| Error::new(Kind::Io, format!("no random numbers: {e}")))? >> 1;
+            self.borrowed.descriptor = Some(Descriptor::InSet(id));
+            let arguments = json!({ "fdset-id": id, "opaque": DESCRIPTOR_NAME });
+            let _: Value = self.qmp.ask_with("add-fd", arguments, file, limit)?;
+            Ok(format!("file:/dev/fdset/{id}"))
         } else {
             self.borrowed.descriptor = Some(Descriptor::Named);
             let _: Value = self.qmp.ask_with("getfd", json!({ "fdname": DESCRIPTOR_NAME }), file, limit)?;
@@ -103,7 +106,7 @@ impl Qemu {
             };
             match self.qmp.ask::<Value>(command, which, limit) {
                 // A migration that began took the named one, and a lost connection both.
-                Err(error) if error.kind() != Kind::Hypervisor => return Err(error),
+                Err(error) if !error.message().contains("not found") => return Err(error),
                 _ => self.borrowed.descriptor = None,
             }
         }
@@ -120,6 +123,11 @@ impl Qemu {
         let ours = known.into_iter().filter(|one| matches!(one.capability.as_str(), "events" | "mapped-ram"));
         let off: Vec<_> = ours.map(|one| Capability { state: false, ..one }).collect();
         self.set_capabilities(&off, limit)?;
+        // QEMU keeps a set as long as any monitor has a client.
+        let sets: Vec<DescriptorSet> = self.qmp.ask("query-fdsets", json!({}), limit)?;
+        for set in sets.iter().filter(|set| set.has_mark(DESCRIPTOR_NAME)) {
+            let _: Value = self.qmp.ask("remove-fd", json!({ "fdset-id": set.fdset_id }), limit)?;
+        }
         self.set_bandwidth(DEFAULT_BANDWIDTH, limit)
     }
 

@@ -21,7 +21,16 @@ impl RealQemu {
     fn start(program: &Path, arguments: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut command = Command::new(program);
-        command.args(["-machine", "q35,accel=tcg", "-m", "64M", "-nodefaults", "-no-user-config", "-display", "none"]);
+        command.args([
+            "-machine",
+            "q35,accel=tcg",
+            "-m",
+            "64M",
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+        ]);
         for name in ["ours", "other"] {
             let path = root.path().join(name);
             command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", path.display()));
@@ -59,8 +68,9 @@ impl Drop for RealQemu {
 
 /// Runs `test` with each QEMU that there is: Debian's, and the one that HYPEMAN_TEST_QEMU names.
 fn with_each_qemu(name: &str, test: impl Fn(&Path)) {
-    let found = env::var_os("PATH")
-        .and_then(|all| env::split_paths(&all).map(|one| one.join("qemu-system-x86_64")).find(|one| one.is_file()));
+    let found = env::var_os("PATH").and_then(|all| {
+        env::split_paths(&all).map(|one| one.join("qemu-system-x86_64")).find(|one| one.is_file())
+    });
     let named = env::var_os("HYPEMAN_TEST_QEMU").map(PathBuf::from);
     if found.is_none() && named.is_none() {
         let required = env::var("HYPEMAN_REQUIRE").is_ok_and(|all| all.contains("qemu"));
@@ -206,11 +216,17 @@ fn settings_of_a_capture_whose_process_was_killed_are_undone_by_settling() {
         let mut vm = qemu.connect("ours");
         let before = settings(&mut vm);
         let plan = vm.plan(&Limit::default()).unwrap();
-        vm.borrow_settings(&plan, crate::hypervisor::qemu::settings::Form::MappedRam, &Limit::default()).unwrap();
+        vm.borrow_settings(&plan, crate::hypervisor::qemu::settings::Form::MappedRam, &Limit::default())
+            .unwrap();
+        let file =
+            crate::sys::disk::create_for_writing(&File::open(qemu.root.path()).unwrap(), "memory").unwrap();
+        vm.lend(&file, &plan, &Limit::default()).unwrap();
         assert_ne!(settings(&mut vm), before);
+        let mut other = qemu.connect("other");
         drop(vm);
         let mut vm = qemu.connect("ours");
         vm.settle().unwrap();
         assert_eq!(settings(&mut vm), before);
+        assert_eq!(ask(&mut other, "query-fdsets", json!({})), json!([]));
     });
 }
