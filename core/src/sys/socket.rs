@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect as connect_to, getsockopt,
@@ -16,20 +15,20 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 
 /// How long one wait on such a socket lasts at most, so that its caller can look at its limit between two.
-pub(crate) const TICK: Duration = Duration::from_millis(10);
+const TICK_MS: i64 = 10;
 
 /// Bytes of a path that fit into a socket address, without its closing zero.
 const PATH_BYTES: usize = 107;
 
 /// Connects to the stream socket at `path`.
 ///
-/// Reads, writes and this connect itself fail with `WouldBlock` after [`TICK`]: a server that does not accept would
+/// Reads, writes and this connect itself fail with `WouldBlock` after ten milliseconds: a server that does not accept would
 /// hold its clients for ever. A path too long for an address is reached through a descriptor of its directory.
 pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     // Before connecting: the send timeout is what bounds a connect.
-    setsockopt(&fd, sockopt::SendTimeout, &TimeVal::milliseconds(10))?;
-    setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::milliseconds(10))?;
+    setsockopt(&fd, sockopt::SendTimeout, &TimeVal::milliseconds(TICK_MS))?;
+    setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?;
     if path.as_os_str().len() <= PATH_BYTES {
         connect_to(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     } else {
@@ -62,6 +61,31 @@ pub(crate) fn send(
     let control = if descriptors.is_empty() { &[][..] } else { &rights };
     let slices = [IoSlice::new(bytes)];
     Ok(sendmsg::<()>(stream.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)?)
+}
+
+/// Receives what has come, at most 4 KiB, and the files beside it; no bytes when the other end has hung up.
+#[cfg(test)]
+pub(crate) fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<File>)> {
+    use std::io::IoSliceMut;
+    use std::os::fd::{FromRawFd, RawFd};
+
+    use nix::sys::socket::{ControlMessageOwned, recvmsg};
+
+    let mut bytes = vec![0; 4096];
+    let mut control = nix::cmsg_space!(RawFd);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let message =
+        recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut files = Vec::new();
+    for rights in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = rights {
+            // SAFETY: the kernel has just made these descriptors for this call, and no one else knows them.
+            files.extend(descriptors.into_iter().map(|fd| unsafe { File::from_raw_fd(fd) }));
+        }
+    }
+    let count = message.bytes;
+    bytes.truncate(count);
+    Ok((bytes, files))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Writing the paused guest's memory and device state into one file.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::Qemu;
 use super::message::Migration;
 use super::settings::Form;
+use super::{POLL, Qemu};
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{CaptureTarget, Captured};
@@ -14,9 +14,6 @@ use crate::sys::disk;
 
 /// The name under which the vendor looks for it.
 const MEMORY_FILE: &str = "memory";
-
-/// How often progress is asked for; the end of a migration is told by an event.
-const POLL: Duration = Duration::from_millis(10);
 
 /// With less than this left, a write that failed has met a full disk.
 const FULL_DISK_BYTES: u64 = 1 << 20;

@@ -15,6 +15,7 @@ mod tests;
 mod wire;
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -25,6 +26,9 @@ use self::settings::Borrowed;
 use super::{CaptureTarget, Captured, Peer, RunState, Vmm, patience};
 use crate::call::Limit;
 use crate::error::{Kind, Result};
+
+/// How often a migration is looked at; an event tells its end sooner.
+const POLL: Duration = Duration::from_millis(10);
 
 /// A conversation with one QEMU.
 #[derive(Debug)]

@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Qemu;
 use super::message::Migration;
+use super::{POLL, Qemu};
 use crate::call::Limit;
 use crate::error::{Kind, Result};
-
-const POLL: Duration = Duration::from_millis(10);
 
 impl Qemu {
     /// Cancels a migration that is under way and waits until QEMU stands still.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::scripted::{Fault, Scripted, Version};
+use super::model::{Fault, Version};
+use super::scripted::Scripted;
 use super::*;
 use crate::error::Kind;
 use crate::hypervisor::RunState;
@@ -46,9 +47,9 @@ fn whatever_fails_in_a_capture_the_guest_runs_again_and_qemu_keeps_no_trace() {
     for version in [Version::Seven, Version::Ten] {
         let (given_back, log) = commands(version);
         assert!(log.len() > 15, "{log:?}");
-        for step in 1..log.len() {
+        for (step, command) in log.iter().enumerate().skip(1) {
             for fault in Fault::ALL {
-                let story = format!("{version:?}: {fault:?} at {} ({step})", log[step]);
+                let story = format!("{version:?}: {fault:?} at {command} ({step})");
                 let qemu = Scripted::start(version);
                 let mut vm = connect(&qemu);
                 let cancel = Cancel::new();

@@ -2,6 +2,7 @@
 
 mod faults;
 mod greeting;
+mod model;
 mod real;
 mod scripted;
 

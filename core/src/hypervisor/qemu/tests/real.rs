@@ -67,6 +67,7 @@ impl Drop for RealQemu {
 }
 
 /// Runs `test` with each QEMU that there is: Debian's, and the one that HYPEMAN_TEST_QEMU names.
+#[expect(clippy::print_stdout, reason = "a test that is left out says so")]
 fn with_each_qemu(name: &str, test: impl Fn(&Path)) {
     let found = env::var_os("PATH").and_then(|all| {
         env::split_paths(&all).map(|one| one.join("qemu-system-x86_64")).find(|one| one.is_file())
@@ -105,7 +106,6 @@ fn a_running_vm_is_captured_and_runs_on_with_its_settings_as_they_were() {
         assert_eq!(vm.run_state(&limit).unwrap(), RunState::Running);
         let before = settings(&mut other);
         let has_mapped_ram = before.0.to_string().contains("mapped-ram");
-        println!("{} {}: mapped-ram {has_mapped_ram}", program.display(), vm.version());
 
         for (vendor_forms_only, name) in [(true, "vendor"), (false, "any"), (false, "again")] {
             vm.prepare(&limit).unwrap();
@@ -125,8 +125,28 @@ fn a_running_vm_is_captured_and_runs_on_with_its_settings_as_they_were() {
             assert!(progress.0 == progress.1 && progress.1 >= 64 << 20, "{progress:?}");
             assert_eq!(settings(&mut other), before);
             assert_eq!(ask(&mut other, "query-fdsets", json!({})), json!([]));
+            load(program, &out.join("memory"), mapped);
         }
     });
+}
+
+/// Loads `memory` into a second QEMU and lets it run.
+fn load(program: &Path, memory: &Path, mapped: bool) {
+    let qemu = RealQemu::start(program, &["-incoming", "defer"]);
+    let mut vm = qemu.connect("ours");
+    let mut uri = format!("exec:cat '{}'", memory.display());
+    if mapped {
+        let capability = json!([{ "capability": "mapped-ram", "state": true }]);
+        ask(&mut vm, "migrate-set-capabilities", json!({ "capabilities": capability }));
+        uri = format!("file:{}", memory.display());
+    }
+    ask(&mut vm, "migrate-incoming", json!({ "uri": uri }));
+    // A memory that cannot be loaded ends this QEMU, and with it the conversation.
+    while ask(&mut vm, "query-migrate", json!({}))["status"] != "completed" {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(vm.run_state(&Limit::default()).unwrap(), RunState::Paused { after_capture: false });
+    vm.resume().unwrap();
 }
 
 #[test]

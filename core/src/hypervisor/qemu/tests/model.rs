@@ -1,0 +1,178 @@
+//! What the scripted QEMU is: the rules of run states, migrations and descriptors, as the real one keeps them.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use crate::call::Cancel;
+
+/// Which QEMU is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    Seven,
+    Ten,
+}
+
+/// What goes wrong at one command. But for `Refuse`, the command itself is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// No answer ever comes to it; the call's token is cancelled if there is one.
+    Hang,
+    Refuse,
+    Cut,
+    Garbage,
+    /// An answer whose line never ends.
+    Endless,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 5] = [Self::Hang, Self::Refuse, Self::Cut, Self::Garbage, Self::Endless];
+}
+
+/// What this QEMU is and has seen.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) status: &'static str,
+    pub(super) migration: &'static str,
+    /// Looks at a migration until it is complete.
+    pub(super) looks_left: u32,
+    /// Why migrations fail.
+    pub(super) fails_with: Option<&'static str>,
+    pub(super) writes: &'static [u8],
+    pub(super) capabilities: BTreeMap<&'static str, bool>,
+    pub(super) max_bandwidth: u64,
+    descriptors: BTreeMap<String, File>,
+    /// Every command, in order.
+    pub(super) log: Vec<String>,
+    /// What the real QEMU would have aborted at.
+    pub(super) aborted: Option<String>,
+    /// The command, counted from 0, at which something goes wrong once.
+    pub(super) fault: Option<(usize, Fault)>,
+    pub(super) cancel: Option<Cancel>,
+}
+
+impl Model {
+    pub(super) fn new(version: Version) -> Self {
+        let mut capabilities = BTreeMap::from([("events", false), ("x-ignore-shared", true)]);
+        if version == Version::Ten {
+            capabilities.insert("mapped-ram", false);
+        }
+        Self {
+            status: "running",
+            migration: "",
+            looks_left: 3,
+            fails_with: None,
+            writes: b"QEVM",
+            capabilities,
+            max_bandwidth: 128 << 20,
+            descriptors: BTreeMap::new(),
+            log: Vec::new(),
+            aborted: None,
+            fault: None,
+            cancel: None,
+        }
+    }
+
+    /// What others would see of it: nothing of ours is left when this is as at first.
+    pub(super) fn traces(&self) -> (BTreeMap<&'static str, bool>, u64, Vec<String>) {
+        (self.capabilities.clone(), self.max_bandwidth, self.descriptors.keys().cloned().collect())
+    }
+
+    pub(super) fn execute(
+        &mut self,
+        command: &str,
+        arguments: &Value,
+        file: Option<File>,
+    ) -> Result<Value, String> {
+        match command {
+            "qmp_capabilities" => {}
+            "query-status" => {
+                let now = self.status;
+                if now == "finish-migrate" {
+                    self.status = "postmigrate";
+                }
+                return Ok(json!({ "status": now, "running": now == "running" }));
+            }
+            "stop" if self.status == "running" => self.status = "paused",
+            "stop" => {}
+            "cont" => {
+                if self.migration == "active" || self.status == "finish-migrate" {
+                    self.aborted = Some(format!("cont in {} with migration {}", self.status, self.migration));
+                }
+                self.status = "running";
+            }
+            "query-memory-size-summary" => {
+                return Ok(json!({ "base-memory": 64 << 20, "plugged-memory": 0 }));
+            }
+            "query-migrate-parameters" => return Ok(json!({ "max-bandwidth": self.max_bandwidth })),
+            "query-migrate-capabilities" => {
+                let row = |(name, state): (&&str, &bool)| json!({ "capability": name, "state": state });
+                return Ok(self.capabilities.iter().map(row).collect());
+            }
+            "migrate-set-parameters" => self.max_bandwidth = arguments["max-bandwidth"].as_u64().unwrap(),
+            "migrate-set-capabilities" => {
+                if self.migration == "active" {
+                    return Err("There's a migration process in progress".to_owned());
+                }
+                for row in arguments["capabilities"].as_array().unwrap() {
+                    let name = row["capability"].as_str().unwrap();
+                    *self.capabilities.get_mut(name).unwrap() = row["state"].as_bool().unwrap();
+                }
+            }
+            "getfd" => {
+                self.descriptors
+                    .insert(format!("fd:{}", arguments["fdname"].as_str().unwrap()), file.unwrap());
+            }
+            "add-fd" => {
+                let id = &arguments["fdset-id"];
+                self.descriptors.insert(format!("file:/dev/fdset/{id}"), file.unwrap());
+                return Ok(json!({ "fdset-id": id, "fd": 12 }));
+            }
+            "closefd" | "remove-fd" => {
+                if self.descriptors.pop_first().is_none() {
+                    return Err("File descriptor not found".to_owned());
+                }
+            }
+            "migrate" => return self.migrate(arguments["uri"].as_str().unwrap()),
+            "query-migrate" => return Ok(self.look_at_migration()),
+            "migrate_cancel" if self.migration == "active" => self.migration = "cancelled",
+            "migrate_cancel" => {}
+            _ => return Err(format!("The command {command} has not been found")),
+        }
+        Ok(json!({}))
+    }
+
+    fn migrate(&mut self, uri: &str) -> Result<Value, String> {
+        if self.capabilities["x-ignore-shared"] {
+            self.aborted = Some("a migration without memory".to_owned());
+        }
+        let mut file = match uri.starts_with("fd:") {
+            true => self.descriptors.remove(uri),
+            false => self.descriptors.get(uri).map(|file| file.try_clone().unwrap()),
+        }
+        .ok_or(format!("no descriptor for {uri}"))?;
+        file.write_all(self.writes).unwrap();
+        self.migration = "active";
+        Ok(json!({}))
+    }
+
+    fn look_at_migration(&mut self) -> Value {
+        if self.migration == "active" {
+            self.looks_left = self.looks_left.saturating_sub(1);
+            if self.looks_left == 0 {
+                self.migration = if self.fails_with.is_some() { "failed" } else { "completed" };
+                self.status = if self.fails_with.is_some() { self.status } else { "finish-migrate" };
+            }
+        }
+        let mut answer = json!({ "ram": { "transferred": 4096, "total": 64 << 20 } });
+        if !self.migration.is_empty() {
+            answer["status"] = self.migration.into();
+        }
+        if let Some(reason) = self.fails_with {
+            answer["error-desc"] = reason.into();
+        }
+        answer
+    }
+}
