@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::{Peer, at_socket};
+use crate::hypervisor::Peer;
 use crate::sys::{process, socket};
 
 /// No message of QEMU's is near this size; what is larger is no QMP.
@@ -46,7 +46,7 @@ impl Wire {
                     let shown = path.display();
                     let message =
                         format!("no QEMU listens at {shown} ({e}); start the VM, or register its socket");
-                    return Err(at_socket(Error::new(Kind::InvalidState, message), path));
+                    return Err(Error::new(Kind::InvalidState, message).at(path));
                 }
                 Err(e) => return Err(Error::io("connect to", path, &e)),
             }
@@ -177,7 +177,7 @@ impl Wire {
     }
 
     pub(super) fn error(&self, kind: Kind, message: String) -> Error {
-        at_socket(Error::new(kind, message), &self.path)
+        Error::new(kind, message).at(&self.path)
     }
 }
 
@@ -186,7 +186,7 @@ pub(super) fn no_greeting(path: &Path) -> Error {
         "no greeting of QMP at {} within 2 s: it serves one client at a time; give libhypeman a second -qmp socket",
         path.display()
     );
-    at_socket(Error::new(Kind::Busy, message), path)
+    Error::new(Kind::Busy, message).at(path)
 }
 
 fn is_pause(error: &io::Error) -> bool {
