@@ -1,7 +1,7 @@
 //! What a capture wants of a VMM, and the drivers that give it: a folder or file each.
 //!
-//! Knows nothing of the store. A conversation ([`Vmm`]) is one connection; its tokio runtime lives inside it and
-//! dies with it, and it may be handed to another thread, which settles and resumes the VM after a cancelled call.
+//! Knows nothing of the store. A conversation ([`Vmm`]) is one connection, without a thread or a runtime of its own;
+//! it may be handed to another thread, which settles and resumes the VM after a cancelled call.
 
 mod qemu;
 
