@@ -10,7 +10,7 @@ pub(super) fn inspect(hm: &Hypeman, id: &str) -> Result<Inspection> {
     let store = hm.open_store()?;
     let snapshot = store.record(id)?.snapshot;
     // Pinned where it can be, so that no file is pulled away while we look; a read-only open has no locks.
-    let _pin = if hm.options().read_only { None } else { store.try_read(id)? };
+    let _pin = store.try_read(id).ok().flatten();
     let files = payload::files(&store.guest(id)?).map_err(|error| error.about(id))?;
     let sidecar = Sidecar::read(&store.snapshot_dir(id)?).map_err(|error| error.about(id))?;
     Ok(Inspection {

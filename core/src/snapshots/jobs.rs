@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -62,7 +62,16 @@ struct Waiting {
 struct Running {
     id: String,
     cancel: Cancel,
-    progress: Arc<(AtomicU64, AtomicU64)>,
+    progress: Arc<Watched>,
+}
+
+/// What others see of a running job.
+#[derive(Debug, Default)]
+struct Watched {
+    bytes_done: AtomicU64,
+    bytes_total: AtomicU64,
+    /// All is done but removing the raw file, which someone reads.
+    waits_for_readers: AtomicBool,
 }
 
 impl Shared {
@@ -112,13 +121,14 @@ impl Jobs {
         }
     }
 
-    /// How far the job of `id` is, in bytes done and in all, if this handle has it.
+    /// How far the job of `id` is, in bytes done and in all, while this handle works on it. A job that only waits for
+    /// readers to leave counts as ended.
     pub(crate) fn progress(&self, id: &str) -> Option<(u64, u64)> {
         let state = self.shared.lock();
-        let running = state.running.as_ref().filter(|running| running.id == id);
-        running.map(|running| {
-            (running.progress.0.load(Ordering::Relaxed), running.progress.1.load(Ordering::Relaxed))
-        })
+        let watched = &state.running.as_ref().filter(|running| running.id == id)?.progress;
+        let waits = watched.waits_for_readers.load(Ordering::Relaxed);
+        let bytes = (watched.bytes_done.load(Ordering::Relaxed), watched.bytes_total.load(Ordering::Relaxed));
+        (!waits).then_some(bytes)
     }
 
     /// Ends all jobs within a frame or so; their notes stay for the next opener.
@@ -200,7 +210,7 @@ fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<()> {
         store.rewrite(&record)?;
     }
     if record.snapshot.compression_state == Some(CompressionState::Compressed) {
-        unlink_raw(store, id, &guest, &limit)?;
+        unlink_raw(store, running, &guest, &limit)?;
     }
     store.end_job(id)
 }
@@ -231,8 +241,8 @@ impl Job<'_> {
         let raw = place.read(&memory.name)?;
         let out = place.nameless()?;
         let progress = |done: u64, total: u64| {
-            self.running.progress.0.store(done, Ordering::Relaxed);
-            self.running.progress.1.store(total, Ordering::Relaxed);
+            self.running.progress.bytes_done.store(done, Ordering::Relaxed);
+            self.running.progress.bytes_total.store(total, Ordering::Relaxed);
             // Deleted by another process meanwhile: there is no use in going on.
             if self.check_still_there().is_err() {
                 self.running.cancel.cancel();
@@ -283,15 +293,16 @@ impl Job<'_> {
 }
 
 /// Removes the raw file beside the compressed one that the record speaks of, once no one reads it.
-fn unlink_raw(store: &Store, id: &str, guest: &Dir, limit: &Limit) -> Result<()> {
+fn unlink_raw(store: &Store, running: &Running, guest: &Dir, limit: &Limit) -> Result<()> {
     let Some(memory) = Memory::find(guest)? else { return Ok(()) };
     if memory.raw_bytes.is_none() || memory.compressed.is_none() {
         return Ok(());
     }
     let _unread = loop {
-        if let Some(unread) = store.try_no_readers(id)? {
+        if let Some(unread) = store.try_no_readers(&running.id)? {
             break unread;
         }
+        running.progress.waits_for_readers.store(true, Ordering::Relaxed);
         limit.check()?;
         std::thread::sleep(LOOK_AGAIN);
     };

@@ -85,9 +85,10 @@ impl<'g> Plan<'g> {
         if let Some(root) = root {
             plan.walk(found, root, root, Path::new(""), extent)?;
         }
-        let from_outside =
-            found.disks.iter().filter(|disk| root.is_none_or(|root| !disk.path.starts_with(root.path())));
-        for (number, disk) in from_outside.enumerate() {
+        // Whatever was not met on the way, be it outside or behind a link, is copied by its path.
+        let met = |disk: &&Disk| plan.still.iter().chain(&plan.written).any(|copy| copy.source == disk.path);
+        let unmet: Vec<_> = found.disks.iter().filter(|disk| !met(disk)).collect();
+        for (number, disk) in unmet.into_iter().enumerate() {
             plan.add_outside(number, disk)?;
         }
         Ok(plan)

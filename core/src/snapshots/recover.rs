@@ -25,6 +25,7 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
         }
     }
     store.clear_dead_stages()?;
+    store.trim_changes()?;
     // Trash that cannot be emptied keeps no one from working.
     let _ = store.empty_trash();
     for id in store.jobs()? {

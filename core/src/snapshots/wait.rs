@@ -15,15 +15,19 @@ pub(super) fn wait(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Snapsho
     let mut takeovers = 3;
     loop {
         let store = hm.open_store()?;
+        let progress = hm.jobs().progress(id);
         let snapshot = store.record(id)?.snapshot;
-        if snapshot.compression_state != Some(CompressionState::Compressing) {
+        let is_compressing = snapshot.compression_state == Some(CompressionState::Compressing);
+        // A job of ours ends after its record says so: with the raw file, which the caller may look for.
+        if !is_compressing && progress.is_none() {
             return Ok(snapshot);
         }
-        match hm.jobs().progress(id) {
+        match progress {
             Some((done, total)) => call.report(Phase::Compressing, done, total)?,
             None => call.check()?,
         }
-        if !hm.options().read_only
+        if is_compressing
+            && !hm.options().read_only
             && takeovers > 0
             && let Some(job) = store.try_job(id)?
         {

@@ -26,6 +26,9 @@ pub(super) const CHANGES: &str = "changes";
 /// Records looked at for foreign rewrites on each call: under a millisecond.
 const SWEEP: usize = 512;
 
+/// About 160,000 changes.
+const LONG_CHANGES_BYTES: u64 = 4 << 20;
+
 /// Times on a file system advance in steps of up to 10 ms: what changed this recently may change again unseen.
 const RACY_NS: i128 = 20_000_000;
 
@@ -75,6 +78,15 @@ impl Store {
         if let Ok(mut file) = noted {
             // One write of a short line is atomic at the end of a file.
             let _ = file.write_all(format!("{id}\n").as_bytes());
+        }
+    }
+
+    /// Begins the list of changes anew once it is long; other handles then look at everything once.
+    pub(crate) fn trim_changes(&self) -> Result<()> {
+        let catalogue = &self.private()?.catalogue;
+        match catalogue.stat(CHANGES)? {
+            Some(stat) if stat.size_bytes > LONG_CHANGES_BYTES => catalogue.unlink(CHANGES),
+            _ => Ok(()),
         }
     }
 

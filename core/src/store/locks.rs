@@ -51,6 +51,10 @@ impl Store {
     }
 
     fn try_lock(&self, name: &str, byte: i64, sharing: Sharing) -> Result<Option<ByteLock>> {
+        if self.read_only {
+            let why = format!("{} was opened read-only, and a lock is a file in it", self.path().display());
+            return Err(Error::new(Kind::Permission, why).at(self.path()));
+        }
         let locks = &self.private()?.locks;
         ByteLock::try_take(locks.open_or_create(name)?, byte, sharing, &locks.join(Path::new(name)))
     }

@@ -57,6 +57,8 @@ pub(crate) struct Store {
     snapshots: Option<Dir>,
     private: Option<Private>,
     durable: Durable,
+    /// Nothing may be made here, not even a lock file.
+    read_only: bool,
     catalogue: Mutex<catalogue::Catalogue>,
 }
 
@@ -119,7 +121,15 @@ impl Store {
         }
         // A read-only bind mount lets us come this far.
         private.catalogue.append(catalogue::CHANGES).map_err(advice)?;
-        Ok(Self::assemble(path, root, Some(snapshots), Some(private), durable))
+        Ok(Self {
+            path: path.to_owned(),
+            root,
+            snapshots: Some(snapshots),
+            private: Some(private),
+            durable,
+            read_only: false,
+            catalogue: Mutex::default(),
+        })
     }
 
     /// Opens `path` for reading. Nothing is made; an empty directory is a store without snapshots.
@@ -134,17 +144,15 @@ impl Store {
         let snapshots = root.dir_if_any("snapshots")?;
         let own = snapshots.as_ref().map(|dir| dir.dir_if_any(PRIVATE)).transpose()?.flatten();
         let private = own.and_then(|own| Private::with(|name| own.dir(name)).ok());
-        Ok(Self::assemble(path, root, snapshots, private, Durable(Durability::Full)))
-    }
-
-    fn assemble(
-        path: &Path,
-        root: Dir,
-        snapshots: Option<Dir>,
-        private: Option<Private>,
-        durable: Durable,
-    ) -> Self {
-        Self { path: path.to_owned(), root, snapshots, private, durable, catalogue: Mutex::default() }
+        Ok(Self {
+            path: path.to_owned(),
+            root,
+            snapshots,
+            private,
+            durable: Durable(Durability::Full),
+            read_only: true,
+            catalogue: Mutex::default(),
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
