@@ -98,7 +98,7 @@ fn a_stopped_vm_is_copied_and_found_again_by_another_opener() {
 
     let other = world.open();
     assert_eq!(other.snapshots().get(&made.id).unwrap(), made);
-    assert_eq!(other.snapshots().list(&SnapshotFilter::default()).unwrap(), [made.clone()]);
+    assert_eq!(other.snapshots().list(&SnapshotFilter::default()).unwrap(), std::slice::from_ref(&made));
     let guest = world.data().join("snapshots").join(&made.id).join("guest");
     assert_eq!(tree(&guest), ["overlay.raw"]);
     assert_eq!(
@@ -198,7 +198,7 @@ fn another_handle_sees_what_this_one_does_and_what_strangers_do() {
     assert!(all(&other).is_empty());
     hm.instances().register(&world.vm("web", InstanceState::Stopped)).unwrap();
     let made = create(&hm, "web", &CreateSnapshot::new(SnapshotKind::Stopped)).unwrap();
-    assert_eq!(all(&other), [made.id.clone()]);
+    assert_eq!(all(&other), std::slice::from_ref(&made.id));
 
     // A stranger's copy: first its directory, then half a record, then all of it.
     let snapshots = world.data().join("snapshots");
@@ -207,7 +207,7 @@ fn another_handle_sees_what_this_one_does_and_what_strangers_do() {
     assert_eq!(all(&other).len(), 1);
     let copy = record.replace(&made.id, "stranger");
     fs::write(snapshots.join("stranger/snapshot.json"), &copy[..copy.len() / 2]).unwrap();
-    assert_eq!(all(&other), [made.id.clone()]);
+    assert_eq!(all(&other), std::slice::from_ref(&made.id));
     assert_eq!(other.snapshots().get("stranger").unwrap_err().kind(), Kind::Corrupt);
     fs::write(snapshots.join("stranger/snapshot.json"), &copy).unwrap();
     assert_eq!(all(&other).len(), 2);
@@ -220,7 +220,7 @@ fn another_handle_sees_what_this_one_does_and_what_strangers_do() {
     names(&other);
     assert!(names(&other).contains(&"renamed".to_owned()));
     fs::remove_dir_all(snapshots.join("stranger")).unwrap();
-    assert_eq!(all(&other), [made.id.clone()]);
+    assert_eq!(all(&other), std::slice::from_ref(&made.id));
     hm.snapshots().delete(&made.id).unwrap();
     assert!(all(&other).is_empty());
 }

@@ -73,7 +73,7 @@ pub(super) fn capture(
         snapshot_id: stage.id().to_owned(),
         instance_id: found.id.clone(),
         hypervisor: found.hypervisor.clone(),
-        api_socket: found.api_socket.clone().unwrap_or_else(PathBuf::new),
+        api_socket: found.api_socket.clone().unwrap_or_default(),
         was_running,
         boot_id: process::boot_id().map_err(|e| Error::io("read", "/proc/sys/kernel/random/boot_id", &e))?,
         peer: vmm.peer().clone(),
