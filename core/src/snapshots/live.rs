@@ -7,7 +7,6 @@
 //! Whatever fails after the intent, the VM is settled and resumed: by this call, by a thread of the handle when the
 //! caller must not wait for the VMM, or by the next opener when this process dies.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
