@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Compressed;
-use super::batch::Batch;
+use super::batch::{Batch, encoded};
 use super::digest::Digest;
 use super::file::{
-    check_empty, compressed_bytes, damaged, raw_bytes, set_compressed_bytes, write_compressed,
+    check_empty, compressed_bytes, damaged, raw_bytes, read_raw, set_compressed_bytes, write_compressed,
 };
 use super::format;
 use super::frames::Frames;
@@ -80,12 +80,14 @@ pub(super) fn write(
     write_compressed(out, &head, 0)?;
     // No codec makes more of its input than this, so that nothing is written here before the frames have ended.
     let staging = raw_bytes + raw_bytes / 8 + (4 << 20);
+    let tail_bytes = format::plain_tail_bytes(settings.algorithm, raw_bytes);
+    let body_bytes = raw_bytes - tail_bytes;
     let job = Job {
         raw,
         out,
         settings,
         raw_bytes,
-        pieces: Mutex::new(Pieces::new(raw, raw_bytes, frame_bytes)),
+        pieces: Mutex::new(Pieces::new(raw, body_bytes, frame_bytes)),
         order: Order::new(out, settings.algorithm, index::Writer::new(out, head.len() as u64, staging)),
         digest: Digest::default(),
         done: AtomicU64::new(0),
@@ -98,7 +100,15 @@ pub(super) fn write(
             "the raw memory changed its size while it was compressed",
         ));
     }
-    let index = job.order.finish(|| limit.check())?;
+    let mut index = job.order.finish(|| limit.check())?;
+    if tail_bytes > 0 {
+        let mut tail = vec![0; tail_bytes as usize];
+        read_raw(raw, &mut tail, body_bytes)?;
+        let stored = format::plain_frame(&tail);
+        write_compressed(out, &stored, index.end())?;
+        index.push(&encoded(&stored, tail_bytes as u32, false))?;
+        job.digest.add(body_bytes, &tail);
+    }
     let end = format::finish(settings.algorithm, out, index)?;
     set_compressed_bytes(out, end)?;
     Ok(Written { raw_bytes, digest: job.digest.value() })

@@ -40,6 +40,19 @@ pub(super) fn append_zeros(algorithm: Algorithm, raw_bytes: u32, out: &mut Vec<u
     }
 }
 
+/// Memory at the end of an image that has to be the last frame as [`plain_frame`] makes it.
+pub(super) fn plain_tail_bytes(algorithm: Algorithm, raw_bytes: u64) -> u64 {
+    match algorithm {
+        Algorithm::Zstd => 0,
+        Algorithm::Lz4 => lz4::plain_tail_bytes(raw_bytes),
+    }
+}
+
+/// `raw` as a frame that is not compressed.
+pub(super) fn plain_frame(raw: &[u8]) -> Vec<u8> {
+    lz4::plain_block(raw)
+}
+
 /// What lies in front of the first frame.
 pub(super) fn head(algorithm: Algorithm, raw_bytes: u64) -> Result<Vec<u8>> {
     Ok(match algorithm {

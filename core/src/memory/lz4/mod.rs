@@ -79,6 +79,29 @@ impl Encoder {
     }
 }
 
+/// Memory at the end of an image that is stored as it is, as one block.
+///
+/// `lz4` up to 1.10 reads four bytes too many of a compressed block behind a full one, where blocks have checksums:
+/// they come from the next block, but behind the last one from our index, which it then takes for garbage.
+pub(super) fn plain_tail_bytes(raw_bytes: u64) -> u64 {
+    let block_bytes = BLOCK_BYTES as u64;
+    raw_bytes - raw_bytes.saturating_sub(1) / block_bytes * block_bytes
+}
+
+/// `raw`, at most a block, as a block that is not compressed.
+pub(super) fn plain_block(raw: &[u8]) -> Vec<u8> {
+    frame_block(raw, PLAIN)
+}
+
+/// Puts the length in front of the data of a block, and the checksum behind it.
+fn frame_block(data: &[u8], flag: u32) -> Vec<u8> {
+    let mut block = Vec::with_capacity(LENGTH_BYTES + data.len() + CHECKSUM_BYTES);
+    block.extend((data.len() as u32 | flag).to_le_bytes());
+    block.extend(data);
+    block.extend(XxHash32::oneshot(0, data).to_le_bytes());
+    block
+}
+
 /// Decodes `stored`, one block of ours from its length to its checksum, into `raw`, which it has to fill; says what is
 /// wrong where it does not.
 pub(super) fn decode(stored: &[u8], raw: &mut [u8], standard: Standard) -> Result<(), &'static str> {

@@ -1,8 +1,6 @@
 //! Blocks of zeros, written without asking a coder: readers compare with these very bytes, so they never change.
 
-use twox_hash::XxHash32;
-
-use super::{BLOCK_BYTES, PLAIN};
+use super::{BLOCK_BYTES, PLAIN, frame_block};
 
 /// Shorter blocks are stored as they are.
 const MIN_COMPRESSED_BYTES: usize = 32;
@@ -27,14 +25,10 @@ pub(in crate::memory) fn append(raw_bytes: u32, out: &mut Vec<u8>) {
 }
 
 fn block(raw_bytes: usize) -> Vec<u8> {
-    let (data, flag) = match raw_bytes {
-        ..MIN_COMPRESSED_BYTES => (vec![0; raw_bytes], PLAIN),
-        _ => (sequence(raw_bytes), 0),
-    };
-    let mut block = (data.len() as u32 | flag).to_le_bytes().to_vec();
-    block.extend(&data);
-    block.extend(XxHash32::oneshot(0, &data).to_le_bytes());
-    block
+    match raw_bytes {
+        ..MIN_COMPRESSED_BYTES => frame_block(&vec![0; raw_bytes], PLAIN),
+        _ => frame_block(&sequence(raw_bytes), 0),
+    }
 }
 
 /// One literal zero, a match that repeats it, and the literals at the end.
