@@ -1,0 +1,235 @@
+//! An open data directory: one method per call of core's, each a promise of an [`Outcome`].
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hypeman_core::{Call, Cancel, Error, Hypeman, Kind, Progress, Result, panic};
+use napi::bindgen_prelude::{Object, ToNapiValue};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use napi::{Env, Status};
+use napi_derive::napi;
+
+use crate::arguments::{CompressionArguments, CreateArguments, FilterArguments, OpenArguments, RegisterArguments};
+use crate::outcome::Outcome;
+use crate::results::Js;
+use crate::threads::Threads;
+
+/// Hears progress. Weak, so that it keeps no event loop alive, and with a short queue: while JavaScript is busy,
+/// reports are dropped and the call goes on.
+type Listener = ThreadsafeFunction<Js<Progress>, (), Js<Progress>, Status, false, true, 16>;
+
+/// Ends a running call.
+#[napi]
+#[derive(Default)]
+pub struct CancelToken(Cancel);
+
+#[napi]
+impl CancelToken {
+    #[napi(constructor)]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[napi]
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+/// An open data directory.
+#[napi]
+pub struct Handle {
+    hm: Hypeman,
+    threads: Threads,
+}
+
+/// Opens a data directory, blocking.
+#[napi]
+pub fn open(arguments: OpenArguments) -> Outcome<Handle> {
+    Outcome(panic::guard(|| {
+        let data_dir = arguments.data_dir.as_ref().map_or_else(Hypeman::default_data_dir, Into::into);
+        let hm = Hypeman::open_with(data_dir, arguments.options()?)?;
+        Ok(Handle { hm, threads: Threads::default() })
+    }))
+}
+
+#[napi]
+impl Handle {
+    #[napi(getter)]
+    pub fn data_dir(&self) -> String {
+        self.hm.data_dir().to_string_lossy().into_owned()
+    }
+
+    #[napi]
+    pub fn register<'e>(&self, env: &'e Env, request: RegisterArguments) -> napi::Result<Object<'e>> {
+        self.brief(env, move |hm| hm.instances().register(&request.into()).map(Js))
+    }
+
+    #[napi]
+    pub fn get_instance<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+        self.brief(env, move |hm| hm.instances().get(&id).map(Js))
+    }
+
+    #[napi]
+    pub fn list_instances<'e>(&self, env: &'e Env) -> napi::Result<Object<'e>> {
+        self.brief(env, |hm| hm.instances().list().map(all))
+    }
+
+    #[napi]
+    pub fn unregister<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+        self.brief(env, move |hm| hm.instances().unregister(&id))
+    }
+
+    #[napi]
+    pub fn create<'e>(
+        &self,
+        env: &'e Env,
+        id: String,
+        request: CreateArguments,
+        token: &CancelToken,
+        timeout_ms: Option<f64>,
+        listener: Listener,
+    ) -> napi::Result<Object<'e>> {
+        self.long(env, token, timeout_ms, listener, move |hm, call| {
+            hm.instances().snapshots().create(&id, &request.into(), call).map(Js)
+        })
+    }
+
+    #[napi]
+    pub fn list<'e>(&self, env: &'e Env, filter: FilterArguments) -> napi::Result<Object<'e>> {
+        self.brief(env, move |hm| hm.snapshots().list(&filter.into()).map(all))
+    }
+
+    #[napi]
+    pub fn get<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+        self.brief(env, move |hm| hm.snapshots().get(&id).map(Js))
+    }
+
+    #[napi]
+    pub fn delete<'e>(
+        &self,
+        env: &'e Env,
+        id: String,
+        token: &CancelToken,
+        timeout_ms: Option<f64>,
+        listener: Listener,
+    ) -> napi::Result<Object<'e>> {
+        self.long(env, token, timeout_ms, listener, move |hm, call| hm.snapshots().delete(&id, call))
+    }
+
+    #[napi]
+    pub fn wait<'e>(
+        &self,
+        env: &'e Env,
+        id: String,
+        token: &CancelToken,
+        timeout_ms: Option<f64>,
+        listener: Listener,
+    ) -> napi::Result<Object<'e>> {
+        self.long(env, token, timeout_ms, listener, move |hm, call| hm.snapshots().wait(&id, call).map(Js))
+    }
+
+    #[napi]
+    pub fn compress<'e>(
+        &self,
+        env: &'e Env,
+        id: String,
+        compression: Option<CompressionArguments>,
+    ) -> napi::Result<Object<'e>> {
+        self.brief(env, move |hm| hm.snapshots().compress(&id, compression.map(Into::into).as_ref()).map(Js))
+    }
+
+    #[napi]
+    pub fn cancel_compression<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+        self.brief(env, move |hm| hm.snapshots().cancel_compression(&id).map(Js))
+    }
+
+    #[napi]
+    pub fn inspect<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+        self.brief(env, move |hm| hm.snapshots().inspect(&id).map(Js))
+    }
+
+    #[napi]
+    pub fn close<'e>(&self, env: &'e Env) -> napi::Result<Object<'e>> {
+        // Not a brief call: those may be waiting their turn, and closing is what ends them.
+        self.run(env, Threads::long, |hm| {
+            hm.close();
+            Ok(())
+        })
+    }
+
+    /// Closes, blocking: for a `using` declaration, which cannot wait.
+    #[napi]
+    pub fn close_now(&self) -> Outcome<()> {
+        Outcome(panic::guard(|| {
+            self.hm.close();
+            Ok(())
+        }))
+    }
+}
+
+impl Handle {
+    fn brief<'e, T: ToNapiValue + Send + 'static>(
+        &self,
+        env: &'e Env,
+        call: impl FnOnce(&Hypeman) -> Result<T> + Send + 'static,
+    ) -> napi::Result<Object<'e>> {
+        self.run(env, Threads::brief, call)
+    }
+
+    fn long<'e, T: ToNapiValue + Send + 'static>(
+        &self,
+        env: &'e Env,
+        CancelToken(token): &CancelToken,
+        timeout_ms: Option<f64>,
+        listener: Listener,
+        call: impl FnOnce(&Hypeman, Call<'_>) -> Result<T> + Send + 'static,
+    ) -> napi::Result<Object<'e>> {
+        let limited = Call::default().cancel(token);
+        // A time that is too long to be represented is no limit.
+        let limited = match timeout_ms.map(|ms| Duration::try_from_secs_f64(ms / 1000.0)) {
+            Some(Ok(timeout)) => limited.timeout(timeout),
+            Some(Err(_)) | None => limited,
+        };
+        let limited = limited.progress(move |progress| {
+            match listener.call(Js(progress), ThreadsafeFunctionCallMode::NonBlocking) {
+                // The environment has gone away, and with it everyone who would hear of the result.
+                Status::Closing => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        self.run(env, Threads::long, move |hm| call(hm, limited))
+    }
+
+    /// Promises the outcome of `call`, which runs behind the firewall on a thread that `start` finds.
+    fn run<'e, T: ToNapiValue + Send + 'static>(
+        &self,
+        env: &'e Env,
+        start: fn(&Threads, Box<dyn FnOnce() + Send>) -> io::Result<()>,
+        call: impl FnOnce(&Hypeman) -> Result<T> + Send + 'static,
+    ) -> napi::Result<Object<'e>> {
+        let (deferred, promise) = env.create_deferred()?;
+        // Shared with the thread, because a thread that cannot be started keeps what it was given.
+        let settle = Arc::new(Mutex::new(Some(move |outcome| deferred.resolve(move |_| Ok(Outcome(outcome))))));
+        let answer = {
+            let settle = Arc::clone(&settle);
+            move |outcome: Result<T>| {
+                if let Some(settle) = settle.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    settle(outcome);
+                }
+            }
+        };
+        let (hm, reply) = (self.hm.clone(), answer.clone());
+        if let Err(error) = start(&self.threads, Box::new(move || reply(panic::guard(|| call(&hm))))) {
+            let advice = "raise the limit of processes (ulimit -u), or make fewer calls at once";
+            answer(Err(Error::new(Kind::Busy, format!("cannot start a thread: {error}; {advice}"))));
+        }
+        Ok(promise)
+    }
+}
+
+fn all<T>(values: Vec<T>) -> Vec<Js<T>> {
+    values.into_iter().map(Js).collect()
+}
