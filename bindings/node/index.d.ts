@@ -1,4 +1,3 @@
-/// <reference lib="dom" />
 /// <reference lib="esnext.disposable" />
 
 /** The version of the library. */

@@ -20,7 +20,8 @@ use crate::threads::Threads;
 /// reports are dropped and the call goes on.
 type Listener = ThreadsafeFunction<Js<Progress>, (), Js<Progress>, Status, false, true, 16>;
 
-/// Ends a running call.
+/// Ends a running call. JavaScript holds it for as long as the call runs, so that a call whose environment goes away
+/// (a worker that is terminated) ends, too.
 #[napi]
 #[derive(Default)]
 pub struct CancelToken(Cancel);
@@ -34,6 +35,12 @@ impl CancelToken {
 
     #[napi]
     pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+impl Drop for CancelToken {
+    fn drop(&mut self) {
         self.0.cancel();
     }
 }
@@ -160,6 +167,12 @@ impl Handle {
         })
     }
 
+    /// Panics on a thread of this handle: the outcome shows that this build keeps such panics inside, too.
+    #[napi]
+    pub fn selftest_panic<'e>(&self, env: &'e Env) -> napi::Result<Object<'e>> {
+        self.brief(env, |_| -> Result<()> { panic!("this panic was asked for by a self-test") })
+    }
+
     /// Closes, blocking: for a `using` declaration, which cannot wait.
     #[napi]
     pub fn close_now(&self) -> Outcome<()> {
@@ -194,11 +207,9 @@ impl Handle {
             Some(Err(_)) | None => limited,
         };
         let limited = limited.progress(move |progress| {
-            match listener.call(Js(progress), ThreadsafeFunctionCallMode::NonBlocking) {
-                // The environment has gone away, and with it everyone who would hear of the result.
-                Status::Closing => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            }
+            // Whether it could be told is of no concern to the call.
+            let _ = listener.call(Js(progress), ThreadsafeFunctionCallMode::NonBlocking);
+            ControlFlow::Continue(())
         });
         self.run(env, Threads::long, move |hm| call(hm, limited))
     }

@@ -48,7 +48,7 @@ function filled(value, saved) {
 }
 
 async function main([file, data, work]) {
-  const inText = path => JSON.stringify(path).slice(1, -1)
+  const inText = path => () => JSON.stringify(path).slice(1, -1)
   const text = readFileSync(file, 'utf8').replaceAll('${work}', inText(work)).replaceAll('${data}', inText(data))
   const { options = {}, steps } = JSON.parse(text)
   const { read_only: readOnly, ...others } = options
