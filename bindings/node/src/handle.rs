@@ -1,24 +1,28 @@
 //! An open data directory: one method per call of core's, each a promise of an [`Outcome`].
 
-use std::io;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use hypeman_core::{Call, Cancel, Error, Hypeman, Kind, Progress, Result, panic};
-use napi::bindgen_prelude::{Object, ToNapiValue};
+use napi::bindgen_prelude::{Either, Object, ToNapiValue};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Env, Status};
+use napi::{Env, JsDeferred, Status};
 use napi_derive::napi;
 
-use crate::arguments::{CompressionArguments, CreateArguments, FilterArguments, OpenArguments, RegisterArguments};
+use crate::arguments::{
+    CompressionArguments, CreateArguments, FilterArguments, OpenArguments, RegisterArguments,
+};
 use crate::outcome::Outcome;
 use crate::results::Js;
-use crate::threads::Threads;
+use crate::threads::{Start, Threads};
 
 /// Hears progress. Weak, so that it keeps no event loop alive, and with a short queue: while JavaScript is busy,
 /// reports are dropped and the call goes on.
 type Listener = ThreadsafeFunction<Js<Progress>, (), Js<Progress>, Status, false, true, 16>;
+
+/// A promise of an outcome, or at once the outcome of a call that could not be started.
+type Promised<'e> = napi::Result<Either<Object<'e>, Outcome<()>>>;
 
 /// Ends a running call. JavaScript holds it for as long as the call runs, so that a call whose environment goes away
 /// (a worker that is terminated) ends, too.
@@ -70,22 +74,22 @@ impl Handle {
     }
 
     #[napi]
-    pub fn register<'e>(&self, env: &'e Env, request: RegisterArguments) -> napi::Result<Object<'e>> {
+    pub fn register<'e>(&self, env: &'e Env, request: RegisterArguments) -> Promised<'e> {
         self.brief(env, move |hm| hm.instances().register(&request.into()).map(Js))
     }
 
     #[napi]
-    pub fn get_instance<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+    pub fn get_instance<'e>(&self, env: &'e Env, id: String) -> Promised<'e> {
         self.brief(env, move |hm| hm.instances().get(&id).map(Js))
     }
 
     #[napi]
-    pub fn list_instances<'e>(&self, env: &'e Env) -> napi::Result<Object<'e>> {
+    pub fn list_instances<'e>(&self, env: &'e Env) -> Promised<'e> {
         self.brief(env, |hm| hm.instances().list().map(all))
     }
 
     #[napi]
-    pub fn unregister<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+    pub fn unregister<'e>(&self, env: &'e Env, id: String) -> Promised<'e> {
         self.brief(env, move |hm| hm.instances().unregister(&id))
     }
 
@@ -98,19 +102,19 @@ impl Handle {
         token: &CancelToken,
         timeout_ms: Option<f64>,
         listener: Listener,
-    ) -> napi::Result<Object<'e>> {
+    ) -> Promised<'e> {
         self.long(env, token, timeout_ms, listener, move |hm, call| {
             hm.instances().snapshots().create(&id, &request.into(), call).map(Js)
         })
     }
 
     #[napi]
-    pub fn list<'e>(&self, env: &'e Env, filter: FilterArguments) -> napi::Result<Object<'e>> {
+    pub fn list<'e>(&self, env: &'e Env, filter: FilterArguments) -> Promised<'e> {
         self.brief(env, move |hm| hm.snapshots().list(&filter.into()).map(all))
     }
 
     #[napi]
-    pub fn get<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+    pub fn get<'e>(&self, env: &'e Env, id: String) -> Promised<'e> {
         self.brief(env, move |hm| hm.snapshots().get(&id).map(Js))
     }
 
@@ -122,7 +126,7 @@ impl Handle {
         token: &CancelToken,
         timeout_ms: Option<f64>,
         listener: Listener,
-    ) -> napi::Result<Object<'e>> {
+    ) -> Promised<'e> {
         self.long(env, token, timeout_ms, listener, move |hm, call| hm.snapshots().delete(&id, call))
     }
 
@@ -134,7 +138,7 @@ impl Handle {
         token: &CancelToken,
         timeout_ms: Option<f64>,
         listener: Listener,
-    ) -> napi::Result<Object<'e>> {
+    ) -> Promised<'e> {
         self.long(env, token, timeout_ms, listener, move |hm, call| hm.snapshots().wait(&id, call).map(Js))
     }
 
@@ -144,22 +148,22 @@ impl Handle {
         env: &'e Env,
         id: String,
         compression: Option<CompressionArguments>,
-    ) -> napi::Result<Object<'e>> {
+    ) -> Promised<'e> {
         self.brief(env, move |hm| hm.snapshots().compress(&id, compression.map(Into::into).as_ref()).map(Js))
     }
 
     #[napi]
-    pub fn cancel_compression<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+    pub fn cancel_compression<'e>(&self, env: &'e Env, id: String) -> Promised<'e> {
         self.brief(env, move |hm| hm.snapshots().cancel_compression(&id).map(Js))
     }
 
     #[napi]
-    pub fn inspect<'e>(&self, env: &'e Env, id: String) -> napi::Result<Object<'e>> {
+    pub fn inspect<'e>(&self, env: &'e Env, id: String) -> Promised<'e> {
         self.brief(env, move |hm| hm.snapshots().inspect(&id).map(Js))
     }
 
     #[napi]
-    pub fn close<'e>(&self, env: &'e Env) -> napi::Result<Object<'e>> {
+    pub fn close<'e>(&self, env: &'e Env) -> Promised<'e> {
         // Not a brief call: those may be waiting their turn, and closing is what ends them.
         self.run(env, Threads::long, |hm| {
             hm.close();
@@ -169,7 +173,7 @@ impl Handle {
 
     /// Panics on a thread of this handle: the outcome shows that this build keeps such panics inside, too.
     #[napi]
-    pub fn selftest_panic<'e>(&self, env: &'e Env) -> napi::Result<Object<'e>> {
+    pub fn selftest_panic<'e>(&self, env: &'e Env) -> Promised<'e> {
         self.brief(env, |_| -> Result<()> { panic!("this panic was asked for by a self-test") })
     }
 
@@ -188,7 +192,7 @@ impl Handle {
         &self,
         env: &'e Env,
         call: impl FnOnce(&Hypeman) -> Result<T> + Send + 'static,
-    ) -> napi::Result<Object<'e>> {
+    ) -> Promised<'e> {
         self.run(env, Threads::brief, call)
     }
 
@@ -199,7 +203,7 @@ impl Handle {
         timeout_ms: Option<f64>,
         listener: Listener,
         call: impl FnOnce(&Hypeman, Call<'_>) -> Result<T> + Send + 'static,
-    ) -> napi::Result<Object<'e>> {
+    ) -> Promised<'e> {
         let limited = Call::default().cancel(token);
         // A time that is too long to be represented is no limit.
         let limited = match timeout_ms.map(|ms| Duration::try_from_secs_f64(ms / 1000.0)) {
@@ -218,26 +222,31 @@ impl Handle {
     fn run<'e, T: ToNapiValue + Send + 'static>(
         &self,
         env: &'e Env,
-        start: fn(&Threads, Box<dyn FnOnce() + Send>) -> io::Result<()>,
+        start: Start,
         call: impl FnOnce(&Hypeman) -> Result<T> + Send + 'static,
-    ) -> napi::Result<Object<'e>> {
-        let (deferred, promise) = env.create_deferred()?;
-        // Shared with the thread, because a thread that cannot be started keeps what it was given.
-        let settle = Arc::new(Mutex::new(Some(move |outcome| deferred.resolve(move |_| Ok(Outcome(outcome))))));
-        let answer = {
-            let settle = Arc::clone(&settle);
-            move |outcome: Result<T>| {
-                if let Some(settle) = settle.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    settle(outcome);
+    ) -> Promised<'e> {
+        let hm = self.hm.clone();
+        let (hand_over, promised) = mpsc::channel();
+        let started = start(
+            &self.threads,
+            Box::new(move || {
+                let outcome = panic::guard(|| call(&hm));
+                // The thread comes before the promise: one that no thread will settle keeps the event loop alive.
+                if let Ok(deferred) = promised.recv() {
+                    let deferred: JsDeferred<_, _> = deferred;
+                    deferred.resolve(move |_| Ok(Outcome(outcome)));
                 }
-            }
-        };
-        let (hm, reply) = (self.hm.clone(), answer.clone());
-        if let Err(error) = start(&self.threads, Box::new(move || reply(panic::guard(|| call(&hm))))) {
+            }),
+        );
+        if let Err(error) = started {
             let advice = "raise the limit of processes (ulimit -u), or make fewer calls at once";
-            answer(Err(Error::new(Kind::Busy, format!("cannot start a thread: {error}; {advice}"))));
+            let error = Error::new(Kind::Busy, format!("cannot start a thread: {error}; {advice}"));
+            return Ok(Either::B(Outcome(Err(error))));
         }
-        Ok(promise)
+        let (deferred, promise) = env.create_deferred()?;
+        // The thread waits for it.
+        let _ = hand_over.send(deferred);
+        Ok(Either::A(promise))
     }
 }
 

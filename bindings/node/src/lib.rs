@@ -37,7 +37,11 @@ pub struct Code {
 /// Every code that errors may have.
 #[napi]
 pub fn codes() -> Vec<Code> {
-    Kind::ALL.iter().map(|kind| kind.fact()).map(|fact| Code { code: fact.code, status: fact.http_status.into() }).collect()
+    Kind::ALL
+        .iter()
+        .map(|kind| kind.fact())
+        .map(|fact| Code { code: fact.code, status: fact.http_status.into() })
+        .collect()
 }
 
 /// Every phase that progress may name.

@@ -42,7 +42,8 @@ impl Record {
 
     /// Adds a key. It is always the object's own, whatever its name (`__proto__` is a legal tag).
     pub fn with(self, name: &str, value: impl ToNapiValue) -> napi::Result<Self> {
-        let plain = PropertyAttributes::Writable | PropertyAttributes::Enumerable | PropertyAttributes::Configurable;
+        let plain =
+            PropertyAttributes::Writable | PropertyAttributes::Enumerable | PropertyAttributes::Configurable;
         let property = Property::new()
             .with_name(&self.env, name)?
             .with_napi_value(&self.env, value)?
@@ -125,7 +126,18 @@ impl Fields for BTreeMap<String, String> {
 
 impl Fields for Instance {
     fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self { id, name, hypervisor, state, origin, created_at, api_socket, directory, disks, compression } = self;
+        let Self {
+            id,
+            name,
+            hypervisor,
+            state,
+            origin,
+            created_at,
+            api_socket,
+            directory,
+            disks,
+            compression,
+        } = self;
         record
             .with("id", id)?
             .with("name", name)?

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// A call, complete with the promise that it settles. It never panics: every call runs inside core's firewall.
-type Job = Box<dyn FnOnce() + Send>;
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// [`Threads::brief`] or [`Threads::long`].
+pub type Start = fn(&Threads, Job) -> io::Result<()>;
 
 /// Most brief calls that run at once; the others wait their turn.
 const MOST: usize = 32;
