@@ -9,7 +9,7 @@ const { test } = require('node:test')
 const { promisify } = require('node:util')
 const libhypeman = require('..')
 const native = require('../loader')
-const { standby, store } = require('./fixture')
+const { directory, standby, standbyDirectory, store } = require('./fixture')
 
 const root = path.join(__dirname, '..')
 const types = fs.readFileSync(path.join(root, 'index.d.ts'), 'utf8')
@@ -98,6 +98,18 @@ test('the keys that are taken are those of the types', async t => {
   assert.deepEqual(await taken(() => hm.snapshots.delete('x', odd)), declared('WaitOptions').all)
   const watch = [...declared('WaitOptions').all, ...declared('WatchOptions').all].sort()
   assert.deepEqual(await taken(() => hm.snapshots.wait('x', odd)), watch)
+})
+
+test('the example of the README runs as it stands', async t => {
+  const place = directory(t)
+  const example = fs
+    .readFileSync(path.join(root, 'README.md'), 'utf8')
+    .match(/```js\n(.*?)```/s)[1]
+    .replace('/var/lib/hypeman', path.join(place, 'data'))
+    .replace('/run/nginx1.qmp', path.join(place, 'qmp'))
+    .replace('/vms/nginx1', standbyDirectory(t))
+  const { stdout } = await run(process.execPath, ['-e', example], { cwd: root })
+  assert.match(stdout, /^[a-z0-9]{24} baseline \d+\nnot_found\n$/)
 })
 
 test('an addon that is not there is named, with what to do', async () => {
