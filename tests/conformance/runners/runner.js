@@ -62,7 +62,7 @@ async function main([file, data, work]) {
   const saved = {}
   for (const { call, args = {}, save } of steps) {
     const result = await answer(() => calls[call](hm, filled(args, saved)))
-    if (save) saved[save] = result
+    if (save && result !== undefined) saved[save] = result
   }
   await hm.close()
 }
