@@ -49,6 +49,27 @@ test('the types know every code and every phase', () => {
   assert.deepEqual(quoted(types, /phase: .*/), native.phases())
 })
 
+test('the types are those of tests/conformance/api.json', () => {
+  const api = require('../../../tests/conformance/api.json')
+  for (const [name, fields] of Object.entries(api.results)) {
+    const { all, always } = declared(name)
+    assert.deepEqual(all, Object.keys(fields).sort(), name)
+    assert.deepEqual(always, all.filter(key => !fields[key].optional), name)
+  }
+  const requests = { RegisterInstance: 'InstanceRegisterParams', CreateSnapshot: 'SnapshotCreateParams', SnapshotFilter: 'SnapshotListParams' }
+  for (const [name, ours] of Object.entries({ ...requests, Progress: 'Progress' })) {
+    assert.deepEqual(declared(ours).all, api.requests[name].toSorted(), name)
+  }
+  const camel = key => key.replace(/_(\w)/g, (_, letter) => letter.toUpperCase())
+  assert.deepEqual(declared('OpenOptions').all, ['dataDir', ...api.requests.Options.map(camel)].sort())
+  assert.deepEqual(quoted(types, /type SnapshotKind = .*/), api.snapshot_kinds)
+  assert.deepEqual(quoted(types, /type HypervisorKind = .*/), api.hypervisors)
+  assert.deepEqual(quoted(types, /compression_state\?: .*/), api.compression_states)
+  assert.deepEqual(quoted(types, /state: 'Created'.*/), api.instance_states)
+  assert.deepEqual(quoted(types, /origin: .*/), api.origins)
+  assert.deepEqual(quoted(types, /durability\?: .*/), api.durabilities)
+})
+
 test('the types name exactly the keys that results have', async t => {
   const hm = store(t)
   const compression = { enabled: true, algorithm: 'zstd', level: 1 }
