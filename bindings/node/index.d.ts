@@ -98,7 +98,7 @@ export interface InstanceSnapshots {
    * @throws {HypemanError} `invalid_request`, `not_found`, `conflict` (name taken), `invalid_state`, `busy`,
    * `hypervisor`, `no_space`, `permission`, `timeout`, `io`. After each, nothing is left and the VM runs.
    */
-  create(id: string, body: SnapshotCreateParams, options?: WatchOptions): Promise<Snapshot>
+  create(id: string, body: SnapshotCreateParams, options?: CallOptions): Promise<Snapshot>
 }
 
 export interface Snapshots {
@@ -115,16 +115,16 @@ export interface Snapshots {
   /**
    * Deletes a snapshot, damaged ones too. Its compression job is stopped first.
    *
-   * @throws {HypemanError} `not_found`, `busy` while someone reads it, `timeout`
+   * @throws {HypemanError} `not_found`, `busy` while someone reads it
    */
-  delete(id: string, options?: WaitOptions): Promise<void>
+  delete(id: string): Promise<void>
 
   /**
    * Waits until compression has ended, well or not, in whichever process it runs, and gives the snapshot as it is then.
    *
    * @throws {HypemanError} `not_found`, `timeout`, `corrupt`
    */
-  wait(id: string, options?: WatchOptions): Promise<Snapshot>
+  wait(id: string, options?: CallOptions): Promise<Snapshot>
 
   /**
    * Starts compressing raw memory in the background: again after an error or a cancel, or for the first time. Without
@@ -150,16 +150,12 @@ export interface Snapshots {
   inspect(id: string): Promise<Inspection>
 }
 
-/** How a long call may be ended. */
-export interface WaitOptions {
+/** How a long call may be ended and watched. */
+export interface CallOptions {
   /** Ends the call; its promise is rejected with the signal's reason. */
   signal?: AbortSignal
   /** Milliseconds after which the call ends with `timeout`. Default: no limit. */
   timeout?: number
-}
-
-/** How a long call may be ended and watched. */
-export interface WatchOptions extends WaitOptions {
   /** Hears how far the call has come, a few times a second at most. To throw in it ends the call with what it threw. */
   onProgress?: (progress: Progress) => void
 }

@@ -71,7 +71,7 @@ class InstanceSnapshots {
 
   async create(id, body, options) {
     const [instance, request] = [shapes.id('id', id), shapes.create('snapshot', body)]
-    return long(shapes.watching('options', options ?? {}), (...limits) =>
+    return long(shapes.limits('options', options ?? {}), (...limits) =>
       this.#handle.create(instance, request, ...limits)
     )
   }
@@ -92,14 +92,13 @@ class Snapshots {
     return unwrap(await this.#handle.get(shapes.id('id', id)))
   }
 
-  async delete(id, options) {
-    const snapshot = shapes.id('id', id)
-    return long(shapes.waiting('options', options ?? {}), (...limits) => this.#handle.delete(snapshot, ...limits))
+  async delete(id) {
+    unwrap(await this.#handle.delete(shapes.id('id', id)))
   }
 
   async wait(id, options) {
     const snapshot = shapes.id('id', id)
-    return long(shapes.watching('options', options ?? {}), (...limits) => this.#handle.wait(snapshot, ...limits))
+    return long(shapes.limits('options', options ?? {}), (...limits) => this.#handle.wait(snapshot, ...limits))
   }
 
   async compress(id, body) {

@@ -71,6 +71,5 @@ module.exports = {
   create: record({ kind: required(text), name: text, tags, compression }),
   filter: record({ kind: text, name: text, source_instance_id: text, tags }),
   compress: record({ compression }),
-  waiting: record({ signal, timeout: milliseconds }),
-  watching: record({ signal, timeout: milliseconds, onProgress: callable })
+  limits: record({ signal, timeout: milliseconds, onProgress: callable })
 }

@@ -119,15 +119,8 @@ impl Handle {
     }
 
     #[napi]
-    pub fn delete<'e>(
-        &self,
-        env: &'e Env,
-        id: String,
-        token: &CancelToken,
-        timeout_ms: Option<f64>,
-        listener: Listener,
-    ) -> Promised<'e> {
-        self.long(env, token, timeout_ms, listener, move |hm, call| hm.snapshots().delete(&id, call))
+    pub fn delete<'e>(&self, env: &'e Env, id: String) -> Promised<'e> {
+        self.brief(env, move |hm| hm.snapshots().delete(&id))
     }
 
     #[napi]

@@ -21,7 +21,7 @@ async function host(): Promise<void> {
   await hm.snapshots.list(null)
   const paused: number | undefined = (await hm.snapshots.inspect(s.id)).capture?.paused_ms
   try {
-    await hm.snapshots.delete(s.id, { timeout: 1000 })
+    await hm.snapshots.delete(s.id)
   } catch (error) {
     if (error instanceof HypemanError) {
       const code: ErrorCode = error.code
