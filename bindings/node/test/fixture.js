@@ -48,8 +48,7 @@ const standby = (t, hm, name = 'standby1', more = {}) =>
 const GREETING = '{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\r\n'
 
 // A QEMU that greets its clients and never answers them: a call that asks it something runs until it is ended.
-async function silentVmm(t) {
-  const socket = path.join(directory(t), 'qmp')
+async function silentVmm(t, socket = path.join(directory(t), 'qmp')) {
   const clients = new Set()
   const server = net.createServer(client => {
     clients.add(client)
@@ -68,11 +67,11 @@ async function silentVmm(t) {
   return { socket, server, clients, hangUp }
 }
 
-// An instance that such a QEMU runs.
+// An instance that such a QEMU runs, from after it was registered: to register asks for its state, too.
 async function silent(t, hm, name = 'silent1') {
-  const vmm = await silentVmm(t)
-  const body = { name, hypervisor: 'qemu', directory: stoppedDirectory(t), api_socket: vmm.socket }
-  return { vm: await hm.instances.register(body), vmm }
+  const api_socket = path.join(directory(t), 'qmp')
+  const vm = await hm.instances.register({ name, hypervisor: 'qemu', directory: stoppedDirectory(t), api_socket })
+  return { vm, vmm: await silentVmm(t, api_socket) }
 }
 
 module.exports = { directory, silent, silentVmm, standby, standbyDirectory, stopped, stoppedDirectory, store }

@@ -69,19 +69,18 @@ test('calls do not wait for libuv\'s threads', async t => {
   execFileSync('mkfifo', [fifo])
   // To open a fifo for reading takes a thread of libuv's until there is a writer.
   const readers = Array.from({ length: 64 }, () => fs.promises.open(fifo))
-  t.after(async () => {
+  let behind = 'waiting'
+  fs.promises.stat(fifo).then(() => (behind = 'served'))
+  try {
+    await hm.instances.get(vm.id)
+    await hm.snapshots.list()
+    await hm.instances.snapshots.create(vm.id, { kind: 'Stopped' })
+    assert.equal(behind, 'waiting', 'not all threads were taken, so this shows nothing')
+  } finally {
     const writer = fs.openSync(fifo, 'r+')
     for (const reader of await Promise.all(readers)) await reader.close()
     fs.closeSync(writer)
-  })
-  let behind = 'waiting'
-  fs.promises.stat(fifo).then(() => (behind = 'served'))
-
-  await hm.instances.get(vm.id)
-  await hm.snapshots.list()
-  await hm.instances.snapshots.create(vm.id, { kind: 'Stopped' })
-
-  assert.equal(behind, 'waiting', 'not all threads were taken, so this shows nothing')
+  }
 })
 
 test('eight calls that wait for eight VMMs run at once', async t => {
