@@ -14,11 +14,13 @@ function directory(t) {
   return made
 }
 
-// An open, empty data directory.
+// An open, empty data directory. What a test ends with runs in the order in which it was asked for: the handle is
+// closed before a directory is removed beneath its compression jobs.
 function store(t, options = {}) {
   const { Hypeman } = require('..')
-  const hm = new Hypeman({ dataDir: path.join(directory(t), 'data'), ...options })
-  t.after(() => hm.close())
+  let hm
+  t.after(() => hm?.close())
+  hm = new Hypeman({ dataDir: path.join(directory(t), 'data'), ...options })
   return hm
 }
 
