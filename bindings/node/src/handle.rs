@@ -14,7 +14,7 @@ use crate::arguments::{
     CompressionArguments, CreateArguments, FilterArguments, OpenArguments, RegisterArguments,
 };
 use crate::outcome::Outcome;
-use crate::results::Js;
+use crate::results::{Js, all};
 use crate::threads::{Start, Threads};
 
 /// Hears progress. Weak, so that it keeps no event loop alive, and with a short queue: while JavaScript is busy,
@@ -241,8 +241,4 @@ impl Handle {
         let _ = hand_over.send(deferred);
         Ok(Either::A(promise))
     }
-}
-
-fn all<T>(values: Vec<T>) -> Vec<Js<T>> {
-    values.into_iter().map(Js).collect()
 }

@@ -3,10 +3,12 @@
 //! Every struct is taken apart by name and in full, so that a new field of core's fails this build.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fmt::Display;
+use std::path::PathBuf;
 
 use hypeman_core::{
-    Capture, CompressionConfig, Disk, Host, Inspection, Instance, PayloadFile, Progress, Snapshot,
+    Capture, CompressionConfig, Disk, Host, Inspection, Instance, Origin, PayloadFile, Phase, Progress,
+    Snapshot,
 };
 use napi::bindgen_prelude::{JsObjectValue, JsValue, Object, ToNapiValue};
 use napi::{Env, Property, PropertyAttributes, sys};
@@ -66,57 +68,57 @@ impl Record {
     }
 }
 
-/// Bytes as a JavaScript number: exact to 8 PiB, as in the vendor's client.
-fn bytes(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+/// Implements [`Fields`]: each field by its own name, as it is or as the function beside it makes it.
+macro_rules! fields {
+    (@ $value:ident) => { $value };
+    (@ $value:ident, $write:expr) => { $write($value) };
+    (
+        $name:ident { $($field:ident $(: $write:expr)?),+ $(,)? }
+        $(where present { $($some:ident $(: $write_some:expr)?),+ $(,)? })?
+    ) => {
+        impl Fields for $name {
+            fn fields(self, record: Record) -> napi::Result<Record> {
+                let Self { $($field,)+ $($($some,)+)? } = self;
+                $(let record = record.with(stringify!($field), fields!(@ $field $(, $write)?))?;)+
+                $($(let record = record.with_some(stringify!($some), $some $(.map($write_some))?)?;)+)?
+                Ok(record)
+            }
+        }
+    };
 }
 
-fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
-impl Fields for Snapshot {
-    fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self {
-            id,
-            created_at,
-            kind,
-            size_bytes,
-            source_hypervisor,
-            source_instance_id,
-            source_instance_name,
-            compressed_size_bytes,
-            compression,
-            compression_error,
-            compression_state,
-            name,
-            tags,
-            uncompressed_size_bytes,
-        } = self;
-        record
-            .with("id", id)?
-            .with("created_at", created_at.to_string())?
-            .with("kind", kind.as_str())?
-            .with("size_bytes", bytes(size_bytes))?
-            .with("source_hypervisor", source_hypervisor.as_str())?
-            .with("source_instance_id", source_instance_id)?
-            .with("source_instance_name", source_instance_name)?
-            .with_some("compressed_size_bytes", compressed_size_bytes.map(bytes))?
-            .with_some("compression", compression.map(Js))?
-            .with_some("compression_error", compression_error)?
-            .with_some("compression_state", compression_state.map(String::from))?
-            .with_some("name", name)?
-            .with_some("tags", tags.map(Js))?
-            .with_some("uncompressed_size_bytes", uncompressed_size_bytes.map(bytes))
+fields! {
+    Snapshot {
+        id, created_at: written, kind: written, size_bytes: bytes,
+        source_hypervisor: written, source_instance_id, source_instance_name,
+    } where present {
+        compressed_size_bytes: bytes, compression: Js, compression_error, compression_state: written,
+        name, tags: Js, uncompressed_size_bytes: bytes,
     }
 }
 
-impl Fields for CompressionConfig {
-    fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self { enabled, algorithm, level } = self;
-        record.with("enabled", enabled)?.with_some("algorithm", algorithm)?.with_some("level", level)
+fields! { CompressionConfig { enabled } where present { algorithm, level } }
+
+fields! {
+    Instance { id, name, hypervisor: written, state: written, origin: Origin::as_str, created_at: written, disks: all }
+    where present { api_socket: path_text, directory: path_text, compression: Js }
+}
+
+fields! { Disk { path: path_text, readonly } }
+
+fields! { Inspection { snapshot: Js, files: all, allocated_bytes: bytes } where present { capture: Js } }
+
+fields! { PayloadFile { path, size_bytes: bytes, allocated_bytes: bytes } }
+
+fields! {
+    Capture { source_state, host: Js, libhypeman_version } where present {
+        paused_ms, saving_memory_ms, copying_disks_ms, hypervisor_version, memory_format, memory_file,
     }
 }
+
+fields! { Host { kernel, architecture, cpu_model } }
+
+fields! { Progress { phase: Phase::as_str, bytes_done: bytes, bytes_total: bytes } }
 
 impl Fields for BTreeMap<String, String> {
     fn fields(self, record: Record) -> napi::Result<Record> {
@@ -124,101 +126,20 @@ impl Fields for BTreeMap<String, String> {
     }
 }
 
-impl Fields for Instance {
-    fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self {
-            id,
-            name,
-            hypervisor,
-            state,
-            origin,
-            created_at,
-            api_socket,
-            directory,
-            disks,
-            compression,
-        } = self;
-        record
-            .with("id", id)?
-            .with("name", name)?
-            .with("hypervisor", hypervisor.as_str())?
-            .with("state", state.as_str())?
-            .with("origin", origin.as_str())?
-            .with("created_at", created_at.to_string())?
-            .with_some("api_socket", api_socket.as_deref().map(text))?
-            .with_some("directory", directory.as_deref().map(text))?
-            .with("disks", disks.into_iter().map(Js).collect::<Vec<_>>())?
-            .with_some("compression", compression.map(Js))
-    }
+/// Bytes as a JavaScript number: exact to 8 PiB, as in the vendor's client.
+fn bytes(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-impl Fields for Disk {
-    fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self { path, readonly } = self;
-        record.with("path", text(&path))?.with("readonly", readonly)
-    }
+fn written(value: impl Display) -> String {
+    value.to_string()
 }
 
-impl Fields for Inspection {
-    fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self { snapshot, files, allocated_bytes, capture } = self;
-        record
-            .with("snapshot", Js(snapshot))?
-            .with("files", files.into_iter().map(Js).collect::<Vec<_>>())?
-            .with("allocated_bytes", bytes(allocated_bytes))?
-            .with_some("capture", capture.map(Js))
-    }
+fn path_text(path: PathBuf) -> String {
+    path.to_string_lossy().into_owned()
 }
 
-impl Fields for PayloadFile {
-    fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self { path, size_bytes, allocated_bytes } = self;
-        record
-            .with("path", path)?
-            .with("size_bytes", bytes(size_bytes))?
-            .with("allocated_bytes", bytes(allocated_bytes))
-    }
-}
-
-impl Fields for Capture {
-    fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self {
-            source_state,
-            paused_ms,
-            saving_memory_ms,
-            copying_disks_ms,
-            hypervisor_version,
-            memory_format,
-            memory_file,
-            host,
-            libhypeman_version,
-        } = self;
-        record
-            .with("source_state", source_state)?
-            .with_some("paused_ms", paused_ms)?
-            .with_some("saving_memory_ms", saving_memory_ms)?
-            .with_some("copying_disks_ms", copying_disks_ms)?
-            .with_some("hypervisor_version", hypervisor_version)?
-            .with_some("memory_format", memory_format)?
-            .with_some("memory_file", memory_file)?
-            .with("host", Js(host))?
-            .with("libhypeman_version", libhypeman_version)
-    }
-}
-
-impl Fields for Host {
-    fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self { kernel, architecture, cpu_model } = self;
-        record.with("kernel", kernel)?.with("architecture", architecture)?.with("cpu_model", cpu_model)
-    }
-}
-
-impl Fields for Progress {
-    fn fields(self, record: Record) -> napi::Result<Record> {
-        let Self { phase, bytes_done, bytes_total } = self;
-        record
-            .with("phase", phase.as_str())?
-            .with("bytes_done", bytes(bytes_done))?
-            .with("bytes_total", bytes(bytes_total))
-    }
+/// Each of `values` on its way.
+pub fn all<T>(values: Vec<T>) -> Vec<Js<T>> {
+    values.into_iter().map(Js).collect()
 }
