@@ -1,0 +1,350 @@
+/// <reference lib="esnext.disposable" />
+
+/** The version of the library. */
+export const version: string
+
+/**
+ * An open data directory. Several processes may have it open at once.
+ *
+ * Calls run on threads of the library's own: neither the event loop nor libuv's thread pool waits for them. Every
+ * promise that is rejected is rejected with a {@link HypemanError}, but for an aborted call, which is rejected with
+ * its signal's reason.
+ */
+export class Hypeman {
+  /**
+   * Opens a data directory, creating it where it is missing, and finishes what a process that died left in it.
+   *
+   * @throws {HypemanError} `invalid_request`, `permission`, `not_supported` (network file system), `not_found`
+   * (missing, and `readOnly`), `no_space`, `io`
+   */
+  constructor(options?: OpenOptions)
+
+  readonly instances: Instances
+  readonly snapshots: Snapshots
+
+  /** The data directory, as an absolute path. */
+  readonly dataDir: string
+
+  /**
+   * Closes it: later calls answer `closed`. Compression jobs stop and are resumed by the next opener. Closing twice
+   * is fine.
+   */
+  close(): Promise<void>
+
+  [Symbol.dispose](): void
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export interface OpenOptions {
+  /** Default: `$HYPEMAN_DATA_DIR`, else `/var/lib/hypeman`. */
+  dataDir?: string
+  /** Nothing is created, recovered or resumed, and every write is refused. */
+  readOnly?: boolean
+  /** Compression of snapshots for which neither the request nor the instance says anything. Default: off. */
+  compression?: CompressionConfig
+  /**
+   * `full` (default): what is acknowledged survives a power cut. `relaxed`: it survives the end of the process, but
+   * not a power cut.
+   */
+  durability?: 'full' | 'relaxed'
+  /** Most threads for one call or job, at least 1. Default: the number of CPUs that this process may use. */
+  threads?: number
+  /** Write to a data directory on a network file system, where locks cannot be trusted. Default: refuse. */
+  allowNetworkFs?: boolean
+  /**
+   * No server of the vendor's runs on this data directory, so that running instances of its making may be paused
+   * and captured. Default: they are refused.
+   */
+  ownsServerInstances?: boolean
+}
+
+/** The virtual machines that the host, or the vendor's server, told us of. */
+export interface Instances {
+  readonly snapshots: InstanceSnapshots
+
+  /**
+   * Tells of a VM. Telling the same again is fine and gives the same instance.
+   *
+   * @throws {HypemanError} `invalid_request`, `conflict` when the name or id stands for something else
+   */
+  register(body: InstanceRegisterParams): Promise<Instance>
+
+  /**
+   * Finds an instance by exact id, then exact name, then unique id prefix.
+   *
+   * @throws {HypemanError} `not_found`, `conflict` when several ids begin so
+   */
+  get(id: string): Promise<Instance>
+
+  /** Every instance, by name. */
+  list(): Promise<Array<Instance>>
+
+  /**
+   * Forgets a registered instance. The VM, its files and its snapshots stay as they are.
+   *
+   * @throws {HypemanError} `not_found`, `conflict`, `invalid_state` for an instance of the vendor's server, `busy`
+   * during a capture
+   */
+  unregister(id: string): Promise<void>
+}
+
+export interface InstanceSnapshots {
+  /**
+   * Captures a snapshot of an instance (exact id, exact name or unique id prefix).
+   *
+   * A running VM is paused and resumed, whatever happens. The snapshot is on the disk when the promise is fulfilled;
+   * compression goes on in the background (see {@link Snapshots.wait}).
+   *
+   * @throws {HypemanError} `invalid_request`, `not_found`, `conflict` (name taken), `invalid_state`, `busy`,
+   * `hypervisor`, `no_space`, `permission`, `timeout`, `io`. After each, nothing is left and the VM runs.
+   */
+  create(id: string, body: SnapshotCreateParams, options?: CallOptions): Promise<Snapshot>
+}
+
+export interface Snapshots {
+  /** Lists the snapshots that match all of `filter`, newest first, then by id. */
+  list(filter?: SnapshotListParams | null): Promise<Array<Snapshot>>
+
+  /**
+   * Gets a snapshot, always fresh. Names and prefixes are not looked for.
+   *
+   * @throws {HypemanError} `not_found`, `corrupt`
+   */
+  get(id: string): Promise<Snapshot>
+
+  /**
+   * Deletes a snapshot, damaged ones too. Its compression job is stopped first.
+   *
+   * @throws {HypemanError} `not_found`, `busy` while someone reads it
+   */
+  delete(id: string): Promise<void>
+
+  /**
+   * Waits until compression has ended, well or not, in whichever process it runs, and gives the snapshot as it is then.
+   *
+   * @throws {HypemanError} `not_found`, `timeout`, `corrupt`
+   */
+  wait(id: string, options?: CallOptions): Promise<Snapshot>
+
+  /**
+   * Starts compressing raw memory in the background: again after an error or a cancel, or for the first time. Without
+   * `compression`, with the settings of the record.
+   *
+   * @throws {HypemanError} `invalid_request`, `not_found`, `invalid_state` when it is compressed or being compressed
+   * already, or has no memory
+   */
+  compress(id: string, body?: SnapshotCompressParams): Promise<Snapshot>
+
+  /**
+   * Stops compression, if it runs: its state is `none` then, its memory raw.
+   *
+   * @throws {HypemanError} `not_found`, `busy` when another process compresses it
+   */
+  cancelCompression(id: string): Promise<Snapshot>
+
+  /**
+   * Tells what the fields of a snapshot cannot say: files, sizes on disk, how it was captured.
+   *
+   * @throws {HypemanError} `not_found`, `corrupt`
+   */
+  inspect(id: string): Promise<Inspection>
+}
+
+/** How a long call may be ended and watched. */
+export interface CallOptions {
+  /** Ends the call; its promise is rejected with the signal's reason. */
+  signal?: AbortSignal
+  /** Milliseconds after which the call ends with `timeout`. Default: no limit. */
+  timeout?: number
+  /** Hears how far the call has come, a few times a second at most. To throw in it ends the call with what it threw. */
+  onProgress?: (progress: Progress) => void
+}
+
+export interface Progress {
+  /** `saving_memory` and `copying_disks` are the ones in which the VM is paused. */
+  phase: 'preparing' | 'saving_memory' | 'copying_disks' | 'syncing' | 'compressing'
+  /** Bytes of this phase that are done. */
+  bytes_done: number
+  /** Bytes of this phase in all; 0 while unknown. */
+  bytes_total: number
+}
+
+export type SnapshotKind = 'Standby' | 'Stopped'
+
+export type HypervisorKind = 'cloud-hypervisor' | 'firecracker' | 'qemu' | 'qemu-microvm' | 'vz'
+
+/** A name of this version's, or one that a newer version wrote. */
+export type OrNewer<T extends string> = T | (string & {})
+
+/** A snapshot: the fields of the vendor's API. */
+export interface Snapshot {
+  /** Unique id: 24 characters. */
+  id: string
+  /** When the capture ended: RFC 3339, UTC. */
+  created_at: string
+  kind: OrNewer<SnapshotKind>
+  /** Total payload size: the apparent sizes of its files. */
+  size_bytes: number
+  source_hypervisor: OrNewer<HypervisorKind>
+  source_instance_id: string
+  source_instance_name: string
+  /** Size of the compressed memory; only in state `compressed`. */
+  compressed_size_bytes?: number
+  /** The settings that run or ran; absent when off. */
+  compression?: CompressionConfig
+  /** Why compression failed; only in state `error`. */
+  compression_error?: string
+  compression_state?: OrNewer<'none' | 'compressing' | 'compressed' | 'error'>
+  /** Name, unique per source instance. */
+  name?: string
+  tags?: { [key: string]: string }
+  /** Apparent size of the memory before compression; only in state `compressed`. */
+  uncompressed_size_bytes?: number
+}
+
+/** Compression of guest memory. `algorithm` and `level` are ignored when `enabled` is false. */
+export interface CompressionConfig {
+  enabled: boolean
+  /** `zstd` (default) or `lz4`. */
+  algorithm?: OrNewer<'zstd' | 'lz4'>
+  /** zstd: 1-19, default 1. lz4: 0-9, default 0. */
+  level?: number
+}
+
+export interface SnapshotCreateParams {
+  /** `Standby`: memory, devices and disks of a VM that is Running, Paused or Standby. `Stopped`: disks of a stopped one. */
+  kind: SnapshotKind
+  /** 1-63 of `[a-z0-9-]`, no dash at either end, unique per source instance. */
+  name?: string
+  /** At most 50; keys of 1-128, values of 0-256 characters, of `[A-Za-z0-9 _.:/=+@-]`. */
+  tags?: { [key: string]: string }
+  /** Overrides the defaults of instance and library. Refused with `Stopped`. */
+  compression?: CompressionConfig
+}
+
+/** What is given must match, exactly; of tags, each one given. */
+export interface SnapshotListParams {
+  kind?: SnapshotKind
+  /** An empty one stands for unnamed snapshots. */
+  name?: string
+  /** Not resolved; may name an instance that is gone. */
+  source_instance_id?: string
+  tags?: { [key: string]: string }
+}
+
+export interface SnapshotCompressParams {
+  compression?: CompressionConfig
+}
+
+export interface InstanceRegisterParams {
+  /** 1-63 of `[a-z0-9-]`, no dash at either end, unique among instances. */
+  name: string
+  hypervisor: HypervisorKind
+  /** An id to keep; else one is made. */
+  id?: string
+  /** The VMM's API socket (QEMU: a `-qmp` socket that no one else uses). Absolute. */
+  api_socket?: string
+  /** The instance directory: all of it is captured, but for sockets and `logs/`. Absolute; it must exist. */
+  directory?: string
+  /** Disks, inside the directory or not. Where none is named, every file of the directory is taken for one. */
+  disks?: Array<{ path: string; readonly?: boolean }>
+  /** Default compression of its snapshots. */
+  compression?: CompressionConfig
+}
+
+/** A VM, where it is and what it does. */
+export interface Instance {
+  id: string
+  name: string
+  hypervisor: OrNewer<HypervisorKind>
+  /** What it does now; asked of its VMM, never stored. */
+  state: 'Created' | 'Initializing' | 'Running' | 'Paused' | 'Shutdown' | 'Standby' | 'Stopped' | 'Unknown'
+  /** Who told us of it: the host, by `register`, or the vendor's server. */
+  origin: 'registered' | 'server'
+  created_at: string
+  api_socket?: string
+  directory?: string
+  disks: Array<Disk>
+  compression?: CompressionConfig
+}
+
+export interface Disk {
+  path: string
+  /** Whether the guest can only read it; then it is copied before the pause. */
+  readonly: boolean
+}
+
+/** A snapshot from inside: its files, and how it was captured. */
+export interface Inspection {
+  snapshot: Snapshot
+  /** Every regular file of the payload, by path. */
+  files: Array<PayloadFile>
+  /** Bytes that the payload occupies on the disk; less than `size_bytes` where files are sparse. */
+  allocated_bytes: number
+  /** Absent for snapshots that libhypeman did not make. */
+  capture?: Capture
+}
+
+export interface PayloadFile {
+  /** Path beneath `guest/`. */
+  path: string
+  size_bytes: number
+  allocated_bytes: number
+}
+
+export interface Capture {
+  /** What the source did when the capture began. */
+  source_state: string
+  /** How long the guest did not run, in milliseconds; absent where the VM was not paused by us. */
+  paused_ms?: number
+  /** The part of the pause in which the VMM wrote its state and memory. */
+  saving_memory_ms?: number
+  /** The part of the pause in which disks were cloned or copied. */
+  copying_disks_ms?: number
+  hypervisor_version?: string
+  /** What the memory file is: `qemu-stream`, `qemu-mapped-ram`, `raw`. */
+  memory_format?: string
+  /** The memory file beneath `guest/`, without the suffix of a compressed one. */
+  memory_file?: string
+  host: Host
+  libhypeman_version: string
+}
+
+/** The machine on which a snapshot was captured. */
+export interface Host {
+  kernel: string
+  architecture: string
+  cpu_model: string
+}
+
+export type ErrorCode =
+  | 'invalid_request'
+  | 'not_found'
+  | 'conflict'
+  | 'invalid_state'
+  | 'not_supported'
+  | 'corrupt'
+  | 'incompatible'
+  | 'no_space'
+  | 'permission'
+  | 'busy'
+  | 'hypervisor'
+  | 'timeout'
+  | 'cancelled'
+  | 'io'
+  | 'closed'
+  | 'internal'
+
+/** What went wrong. Codes are stable, messages are not: they say what happened and what to do. */
+export class HypemanError extends Error {
+  constructor(message: string, facts?: { code?: ErrorCode; id?: string; path?: string; errno?: number; cause?: unknown })
+  readonly code: ErrorCode
+  /** The HTTP status that the vendor's client would see for it. */
+  readonly status: number
+  /** The instance or snapshot concerned. */
+  readonly id?: string
+  /** The path concerned. */
+  readonly path?: string
+  /** The operating system's error number. */
+  readonly errno?: number
+}

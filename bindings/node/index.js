@@ -1,0 +1,151 @@
+// libhypeman for Node: the vendor's resource tree over the native calls. index.d.ts is its manual.
+'use strict'
+
+const native = require('./loader')
+const { HypemanError, unwrap } = require('./errors')
+const shapes = require('./shapes')
+
+class Hypeman {
+  #handle
+
+  constructor(options) {
+    this.#handle = unwrap(native.open(shapes.open('options', options ?? {})))
+    this.instances = new Instances(this.#handle)
+    this.snapshots = new Snapshots(this.#handle)
+  }
+
+  get dataDir() {
+    return this.#handle.dataDir
+  }
+
+  async close() {
+    unwrap(await this.#handle.close())
+  }
+
+  static {
+    // Some runtimes do not have these symbols yet.
+    if (Symbol.dispose) {
+      this.prototype[Symbol.dispose] = function () {
+        unwrap(this.#handle.closeNow())
+      }
+    }
+    if (Symbol.asyncDispose) {
+      this.prototype[Symbol.asyncDispose] = function () {
+        return this.close()
+      }
+    }
+  }
+}
+
+class Instances {
+  #handle
+
+  constructor(handle) {
+    this.#handle = handle
+    this.snapshots = new InstanceSnapshots(handle)
+  }
+
+  async register(body) {
+    return unwrap(await this.#handle.register(shapes.register('instance', body)))
+  }
+
+  async get(id) {
+    return unwrap(await this.#handle.getInstance(shapes.id('id', id)))
+  }
+
+  async list() {
+    return unwrap(await this.#handle.listInstances())
+  }
+
+  async unregister(id) {
+    unwrap(await this.#handle.unregister(shapes.id('id', id)))
+  }
+}
+
+class InstanceSnapshots {
+  #handle
+
+  constructor(handle) {
+    this.#handle = handle
+  }
+
+  async create(id, body, options) {
+    const [instance, request] = [shapes.id('id', id), shapes.create('snapshot', body)]
+    return long(shapes.limits('options', options ?? {}), (...limits) =>
+      this.#handle.create(instance, request, ...limits)
+    )
+  }
+}
+
+class Snapshots {
+  #handle
+
+  constructor(handle) {
+    this.#handle = handle
+  }
+
+  async list(filter) {
+    return unwrap(await this.#handle.list(shapes.filter('filter', filter ?? {})))
+  }
+
+  async get(id) {
+    return unwrap(await this.#handle.get(shapes.id('id', id)))
+  }
+
+  async delete(id) {
+    unwrap(await this.#handle.delete(shapes.id('id', id)))
+  }
+
+  async wait(id, options) {
+    const snapshot = shapes.id('id', id)
+    return long(shapes.limits('options', options ?? {}), (...limits) => this.#handle.wait(snapshot, ...limits))
+  }
+
+  async compress(id, body) {
+    const { compression } = shapes.compress('body', body ?? {})
+    return unwrap(await this.#handle.compress(shapes.id('id', id), compression))
+  }
+
+  async cancelCompression(id) {
+    return unwrap(await this.#handle.cancelCompression(shapes.id('id', id)))
+  }
+
+  async inspect(id) {
+    return unwrap(await this.#handle.inspect(shapes.id('id', id)))
+  }
+}
+
+// Runs a call that can be watched and ended. The signal is listened to here and not in native code, so that one
+// signal may serve many calls and may be aborted before them.
+async function long({ signal, timeout, onProgress }, start) {
+  signal?.throwIfAborted()
+  const token = new native.CancelToken()
+  const abort = () => token.cancel()
+  let running = true
+  let thrown
+  const listen = progress => {
+    if (!running) return
+    try {
+      onProgress?.(progress)
+    } catch (error) {
+      thrown ??= { error }
+      token.cancel()
+    }
+  }
+  signal?.addEventListener('abort', abort, { once: true })
+  try {
+    const outcome = await start(token, timeout, listen)
+    if (outcome.code === 'cancelled') {
+      if (thrown) throw thrown.error
+      signal?.throwIfAborted()
+    }
+    return unwrap(outcome)
+  } finally {
+    running = false
+    signal?.removeEventListener('abort', abort)
+  }
+}
+
+const version = native.version()
+
+module.exports = { Hypeman, HypemanError, version }

@@ -1,0 +1,75 @@
+// The shapes of what callers pass: every key known, every value of its type. What a value may be, core decides.
+//
+// An unknown key is refused: a misspelt one would ask for less than its author meant. A key that is undefined or
+// null is left out, as a server would do.
+'use strict'
+
+const { invalid } = require('./errors')
+
+function show(value) {
+  if (value === null || ['undefined', 'boolean', 'number'].includes(typeof value)) return String(value)
+  return Array.isArray(value) ? 'an array' : `a ${typeof value}`
+}
+
+const type = (what, fits) => (where, value) => {
+  if (!fits(value)) throw invalid(`${where} must be ${what}, got ${show(value)}`)
+  return value
+}
+
+const text = type('a string', value => typeof value === 'string')
+const flag = type('a boolean', value => typeof value === 'boolean')
+const integer = type('an integer', Number.isSafeInteger)
+const milliseconds = type('a number of milliseconds, not negative', value => typeof value === 'number' && value >= 0)
+const callable = type('a function', value => typeof value === 'function')
+const plain = type('an object', value => typeof value === 'object' && value !== null && !Array.isArray(value))
+const array = type('an array', Array.isArray)
+const signal = type('an AbortSignal', value => typeof value?.addEventListener === 'function' && 'aborted' in value)
+
+const list = item => (where, value) => array(where, value).map((each, index) => item(`${where}[${index}]`, each))
+
+const required = check => Object.assign((where, value) => check(where, value), { required: true })
+
+// Takes the known keys of an object, checked.
+const record = fields => (where, value) => {
+  const known = Object.keys(fields)
+  for (const key of Object.keys(plain(where, value))) {
+    if (!known.includes(key)) throw invalid(`${where} has no key ${JSON.stringify(key)}; it has ${known.join(', ')}`)
+  }
+  const taken = {}
+  for (const [key, check] of Object.entries(fields)) {
+    const given = value[key] ?? undefined
+    if (given !== undefined || check.required) taken[key] = check(`${where}.${key}`, given)
+  }
+  return taken
+}
+
+const tags = (where, value) =>
+  Object.fromEntries(Object.entries(plain(where, value)).map(([key, tag]) => [key, text(`${where}.${key}`, tag)]))
+
+const compression = record({ enabled: required(flag), algorithm: text, level: integer })
+
+module.exports = {
+  id: text,
+  open: record({
+    dataDir: text,
+    readOnly: flag,
+    compression,
+    durability: text,
+    threads: integer,
+    allowNetworkFs: flag,
+    ownsServerInstances: flag
+  }),
+  register: record({
+    name: required(text),
+    hypervisor: required(text),
+    id: text,
+    api_socket: text,
+    directory: text,
+    disks: list(record({ path: required(text), readonly: flag })),
+    compression
+  }),
+  create: record({ kind: required(text), name: text, tags, compression }),
+  filter: record({ kind: text, name: text, source_instance_id: text, tags }),
+  compress: record({ compression }),
+  limits: record({ signal, timeout: milliseconds, onProgress: callable })
+}

@@ -1,0 +1,131 @@
+//! What JavaScript passes. Core's structs are written out in full, so that a new field of theirs fails this build.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use hypeman_core::{
+    CompressionConfig, CreateSnapshot, Disk, Durability, Error, Kind, Options, RegisterInstance, Result,
+    SnapshotFilter,
+};
+use napi_derive::napi;
+
+#[napi(object, object_to_js = false)]
+pub struct OpenArguments {
+    pub data_dir: Option<String>,
+    pub read_only: Option<bool>,
+    pub compression: Option<CompressionArguments>,
+    pub durability: Option<String>,
+    pub threads: Option<i64>,
+    pub allow_network_fs: Option<bool>,
+    pub owns_server_instances: Option<bool>,
+}
+
+impl OpenArguments {
+    pub fn options(self) -> Result<Options> {
+        let Self {
+            data_dir: _,
+            read_only,
+            compression,
+            durability,
+            threads,
+            allow_network_fs,
+            owns_server_instances,
+        } = self;
+        Ok(Options {
+            read_only: read_only.unwrap_or_default(),
+            compression: compression.map(Into::into),
+            durability: durability.as_deref().map(Durability::parse).transpose()?.unwrap_or_default(),
+            threads: threads.map(at_least_one).transpose()?,
+            allow_network_fs: allow_network_fs.unwrap_or_default(),
+            owns_server_instances: owns_server_instances.unwrap_or_default(),
+        })
+    }
+}
+
+fn at_least_one(threads: i64) -> Result<NonZeroUsize> {
+    usize::try_from(threads)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .ok_or_else(|| Error::new(Kind::InvalidRequest, format!("threads must be at least 1, got {threads}")))
+}
+
+#[napi(object, object_to_js = false)]
+pub struct CompressionArguments {
+    pub enabled: bool,
+    pub algorithm: Option<String>,
+    pub level: Option<i64>,
+}
+
+impl From<CompressionArguments> for CompressionConfig {
+    fn from(CompressionArguments { enabled, algorithm, level }: CompressionArguments) -> Self {
+        Self { enabled, algorithm, level }
+    }
+}
+
+#[napi(object, object_to_js = false)]
+pub struct DiskArguments {
+    pub path: String,
+    pub readonly: Option<bool>,
+}
+
+impl From<DiskArguments> for Disk {
+    fn from(DiskArguments { path, readonly }: DiskArguments) -> Self {
+        Self { path: path.into(), readonly: readonly.unwrap_or_default() }
+    }
+}
+
+#[napi(object, object_to_js = false)]
+pub struct RegisterArguments {
+    pub name: String,
+    pub hypervisor: String,
+    pub id: Option<String>,
+    #[napi(js_name = "api_socket")]
+    pub api_socket: Option<String>,
+    pub directory: Option<String>,
+    pub disks: Option<Vec<DiskArguments>>,
+    pub compression: Option<CompressionArguments>,
+}
+
+impl From<RegisterArguments> for RegisterInstance {
+    fn from(arguments: RegisterArguments) -> Self {
+        let RegisterArguments { name, hypervisor, id, api_socket, directory, disks, compression } = arguments;
+        Self {
+            name,
+            hypervisor: hypervisor.into(),
+            id,
+            api_socket: api_socket.map(Into::into),
+            directory: directory.map(Into::into),
+            disks: disks.unwrap_or_default().into_iter().map(Into::into).collect(),
+            compression: compression.map(Into::into),
+        }
+    }
+}
+
+#[napi(object, object_to_js = false)]
+pub struct CreateArguments {
+    pub kind: String,
+    pub name: Option<String>,
+    pub tags: Option<BTreeMap<String, String>>,
+    pub compression: Option<CompressionArguments>,
+}
+
+impl From<CreateArguments> for CreateSnapshot {
+    fn from(CreateArguments { kind, name, tags, compression }: CreateArguments) -> Self {
+        Self { kind: kind.into(), name, tags, compression: compression.map(Into::into) }
+    }
+}
+
+#[napi(object, object_to_js = false)]
+pub struct FilterArguments {
+    pub kind: Option<String>,
+    pub name: Option<String>,
+    #[napi(js_name = "source_instance_id")]
+    pub source_instance_id: Option<String>,
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+impl From<FilterArguments> for SnapshotFilter {
+    fn from(FilterArguments { kind, name, source_instance_id, tags }: FilterArguments) -> Self {
+        Self { kind: kind.map(Into::into), name, source_instance_id, tags: tags.unwrap_or_default() }
+    }
+}

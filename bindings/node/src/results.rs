@@ -1,0 +1,145 @@
+//! Core's results as plain objects: the vendor's snake_case keys, no key for what is absent, sizes as numbers.
+//!
+//! Every struct is taken apart by name and in full, so that a new field of core's fails this build.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use hypeman_core::{
+    Capture, CompressionConfig, Disk, Host, Inspection, Instance, Origin, PayloadFile, Phase, Progress,
+    Snapshot,
+};
+use napi::bindgen_prelude::{JsObjectValue, JsValue, Object, ToNapiValue};
+use napi::{Env, Property, PropertyAttributes, sys};
+
+/// A result of core's on its way to JavaScript.
+pub struct Js<T>(pub T);
+
+impl<T: Fields> ToNapiValue for Js<T> {
+    unsafe fn to_napi_value(env: sys::napi_env, Self(value): Self) -> napi::Result<sys::napi_value> {
+        Ok(value.fields(Record::new(env)?)?.finish())
+    }
+}
+
+/// A struct that becomes a plain object.
+pub trait Fields {
+    /// Writes every field into `record`.
+    fn fields(self, record: Record) -> napi::Result<Record>;
+}
+
+/// A plain object that is being made.
+pub struct Record {
+    env: Env,
+    object: sys::napi_value,
+}
+
+impl Record {
+    /// Begins an object without keys.
+    pub fn new(env: sys::napi_env) -> napi::Result<Self> {
+        let env = Env::from_raw(env);
+        let object = Object::new(&env)?.raw();
+        Ok(Self { env, object })
+    }
+
+    /// Adds a key. It is always the object's own, whatever its name (`__proto__` is a legal tag).
+    pub fn with(self, name: &str, value: impl ToNapiValue) -> napi::Result<Self> {
+        let plain =
+            PropertyAttributes::Writable | PropertyAttributes::Enumerable | PropertyAttributes::Configurable;
+        let property = Property::new()
+            .with_name(&self.env, name)?
+            .with_napi_value(&self.env, value)?
+            .with_property_attributes(plain);
+        Object::from_raw(self.env.raw(), self.object).define_properties(&[property])?;
+        Ok(self)
+    }
+
+    /// Adds a key where there is a value for it.
+    pub fn with_some(self, name: &str, value: Option<impl ToNapiValue>) -> napi::Result<Self> {
+        match value {
+            Some(value) => self.with(name, value),
+            None => Ok(self),
+        }
+    }
+
+    /// The object.
+    pub fn finish(self) -> sys::napi_value {
+        self.object
+    }
+}
+
+/// Implements [`Fields`]: each field by its own name, as it is or as the function beside it makes it.
+macro_rules! fields {
+    (@ $value:ident) => { $value };
+    (@ $value:ident, $write:expr) => { $write($value) };
+    (
+        $name:ident { $($field:ident $(: $write:expr)?),+ $(,)? }
+        $(where present { $($some:ident $(: $write_some:expr)?),+ $(,)? })?
+    ) => {
+        impl Fields for $name {
+            fn fields(self, record: Record) -> napi::Result<Record> {
+                let Self { $($field,)+ $($($some,)+)? } = self;
+                $(let record = record.with(stringify!($field), fields!(@ $field $(, $write)?))?;)+
+                $($(let record = record.with_some(stringify!($some), $some $(.map($write_some))?)?;)+)?
+                Ok(record)
+            }
+        }
+    };
+}
+
+fields! {
+    Snapshot {
+        id, created_at: written, kind: written, size_bytes: bytes,
+        source_hypervisor: written, source_instance_id, source_instance_name,
+    } where present {
+        compressed_size_bytes: bytes, compression: Js, compression_error, compression_state: written,
+        name, tags: Js, uncompressed_size_bytes: bytes,
+    }
+}
+
+fields! { CompressionConfig { enabled } where present { algorithm, level } }
+
+fields! {
+    Instance { id, name, hypervisor: written, state: written, origin: Origin::as_str, created_at: written, disks: all }
+    where present { api_socket: path_text, directory: path_text, compression: Js }
+}
+
+fields! { Disk { path: path_text, readonly } }
+
+fields! { Inspection { snapshot: Js, files: all, allocated_bytes: bytes } where present { capture: Js } }
+
+fields! { PayloadFile { path, size_bytes: bytes, allocated_bytes: bytes } }
+
+fields! {
+    Capture { source_state, host: Js, libhypeman_version } where present {
+        paused_ms, saving_memory_ms, copying_disks_ms, hypervisor_version, memory_format, memory_file,
+    }
+}
+
+fields! { Host { kernel, architecture, cpu_model } }
+
+fields! { Progress { phase: Phase::as_str, bytes_done: bytes, bytes_total: bytes } }
+
+impl Fields for BTreeMap<String, String> {
+    fn fields(self, record: Record) -> napi::Result<Record> {
+        self.into_iter().try_fold(record, |record, (key, value)| record.with(&key, value))
+    }
+}
+
+/// Bytes as a JavaScript number: exact to 8 PiB, as in the vendor's client.
+fn bytes(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn written(value: impl Display) -> String {
+    value.to_string()
+}
+
+fn path_text(path: PathBuf) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Each of `values` on its way.
+pub fn all<T>(values: Vec<T>) -> Vec<Js<T>> {
+    values.into_iter().map(Js).collect()
+}

@@ -1,0 +1,159 @@
+// The package: how it is loaded, what it exports, and that its types say what it does.
+'use strict'
+
+const assert = require('node:assert/strict')
+const { execFile } = require('node:child_process')
+const fs = require('node:fs')
+const path = require('node:path')
+const { test } = require('node:test')
+const { promisify } = require('node:util')
+const libhypeman = require('..')
+const native = require('../loader')
+const { directory, standby, standbyDirectory, store } = require('./fixture')
+
+const root = path.join(__dirname, '..')
+const types = fs.readFileSync(path.join(root, 'index.d.ts'), 'utf8')
+const run = promisify(execFile)
+
+// The keys that index.d.ts gives an interface, and those of them that it makes optional.
+function declared(name) {
+  const [, body] = types.match(new RegExp(`export interface ${name} \\{\\n(.*?)\\n\\}`, 's'))
+  const keys = [...body.matchAll(/^ {2}(?:readonly )?(\w+)(\?)?:/gm)]
+  return { all: keys.map(([, key]) => key).sort(), always: keys.filter(([, , may]) => !may).map(([, key]) => key).sort() }
+}
+
+const quoted = (where, pattern) => [...where.match(pattern)[0].matchAll(/'([\w-]+)'/g)].map(([, word]) => word)
+
+test('require and import give the same names', async () => {
+  const names = ['Hypeman', 'HypemanError', 'version']
+  assert.deepEqual(Object.keys(libhypeman), names)
+  const imported = await import('../index.js')
+  for (const name of names) assert.equal(imported[name], libhypeman[name])
+})
+
+test('package, addon and library have one version', () => {
+  assert.equal(libhypeman.version, require('../package.json').version)
+})
+
+test('no install script is published, and every file that is needed is', () => {
+  const { scripts, files } = require('../package.json')
+  for (const script of ['preinstall', 'install', 'postinstall', 'prepare']) assert.ok(!(script in scripts), script)
+  for (const file of ['index.js', 'loader.js', 'errors.js', 'shapes.js']) {
+    const needed = [...fs.readFileSync(path.join(root, file), 'utf8').matchAll(/require\('\.\/(\w+)'\)/g)]
+    for (const [, name] of needed) assert.ok(files.includes(`${name}.js`), name)
+  }
+})
+
+test('the types know every code and every phase', () => {
+  assert.deepEqual(quoted(types, /type ErrorCode =[^]*?\n\n/), native.codes().map(({ code }) => code))
+  assert.deepEqual(quoted(types, /phase: .*/), native.phases())
+})
+
+test('the types are those of tests/conformance/api.json', () => {
+  const api = require('../../../tests/conformance/api.json')
+  for (const [name, fields] of Object.entries(api.results)) {
+    const { all, always } = declared(name)
+    assert.deepEqual(all, Object.keys(fields).sort(), name)
+    assert.deepEqual(always, all.filter(key => !fields[key].optional), name)
+  }
+  const requests = { RegisterInstance: 'InstanceRegisterParams', CreateSnapshot: 'SnapshotCreateParams', SnapshotFilter: 'SnapshotListParams' }
+  for (const [name, ours] of Object.entries({ ...requests, Progress: 'Progress' })) {
+    assert.deepEqual(declared(ours).all, api.requests[name].toSorted(), name)
+  }
+  const camel = key => key.replace(/_(\w)/g, (_, letter) => letter.toUpperCase())
+  assert.deepEqual(declared('OpenOptions').all, ['dataDir', ...api.requests.Options.map(camel)].sort())
+  assert.deepEqual(quoted(types, /type SnapshotKind = .*/), api.snapshot_kinds)
+  assert.deepEqual(quoted(types, /type HypervisorKind = .*/), api.hypervisors)
+  assert.deepEqual(quoted(types, /compression_state\?: .*/), api.compression_states)
+  assert.deepEqual(quoted(types, /state: 'Created'.*/), api.instance_states)
+  assert.deepEqual(quoted(types, /origin: .*/), api.origins)
+  assert.deepEqual(quoted(types, /durability\?: .*/), api.durabilities)
+})
+
+test('the types name exactly the keys that results have', async t => {
+  const hm = store(t)
+  const compression = { enabled: true, algorithm: 'zstd', level: 1 }
+  const vm = await standby(t, hm, 'full', { compression, api_socket: '/nowhere/qmp' })
+  assert.deepEqual(Object.keys(vm).sort(), declared('Instance').all)
+  const made = await hm.instances.snapshots.create(vm.id, { kind: 'Standby', name: 'n', tags: { a: 'b' } })
+  const done = await hm.snapshots.wait(made.id)
+  const { all, always } = declared('Snapshot')
+  assert.equal(all.length, 14)
+  assert.deepEqual([...Object.keys(done), 'compression_error'].sort(), all)
+  assert.deepEqual(Object.keys(done.compression).sort(), declared('CompressionConfig').all)
+
+  const inspection = await hm.snapshots.inspect(made.id)
+  assert.deepEqual(Object.keys(inspection).sort(), declared('Inspection').all)
+  assert.deepEqual(Object.keys(inspection.files[0]).sort(), declared('PayloadFile').all)
+  assert.deepEqual(Object.keys(inspection.capture.host).sort(), declared('Host').all)
+  const capture = Object.keys(inspection.capture)
+  for (const key of capture) assert.ok(declared('Capture').all.includes(key), key)
+  for (const key of declared('Capture').always) assert.ok(capture.includes(key), key)
+  for (const key of always) assert.ok(key in done, key)
+})
+
+test('the types name every method, and no other', t => {
+  const hm = store(t)
+  const methods = object => Object.getOwnPropertyNames(Object.getPrototypeOf(object)).filter(name => name !== 'constructor')
+  const named = name => {
+    const [, body] = types.match(new RegExp(`export interface ${name} \\{\\n(.*?)\\n\\}`, 's'))
+    return [...body.matchAll(/^ {2}(\w+)\(/gm)].map(([, method]) => method)
+  }
+  assert.deepEqual(methods(hm.instances), named('Instances'))
+  assert.deepEqual(methods(hm.instances.snapshots), named('InstanceSnapshots'))
+  assert.deepEqual(methods(hm.snapshots), named('Snapshots'))
+})
+
+test('the keys that are taken are those of the types', async t => {
+  const hm = store(t)
+  const taken = async call => {
+    const { message } = await Promise.resolve().then(call).catch(error => error)
+    return message.match(/it has (.*)$/)[1].split(', ').sort()
+  }
+  const odd = { odd: 1 }
+  assert.deepEqual(await taken(() => new libhypeman.Hypeman(odd)), declared('OpenOptions').all)
+  assert.deepEqual(await taken(() => hm.instances.register(odd)), declared('InstanceRegisterParams').all)
+  assert.deepEqual(await taken(() => hm.instances.snapshots.create('x', odd)), declared('SnapshotCreateParams').all)
+  assert.deepEqual(await taken(() => hm.snapshots.list(odd)), declared('SnapshotListParams').all)
+  assert.deepEqual(await taken(() => hm.snapshots.compress('x', odd)), declared('SnapshotCompressParams').all)
+  assert.deepEqual(await taken(() => hm.snapshots.wait('x', odd)), declared('CallOptions').all)
+})
+
+test('the example of the README runs as it stands', async t => {
+  const place = directory(t)
+  const example = fs
+    .readFileSync(path.join(root, 'README.md'), 'utf8')
+    .match(/```js\n(.*?)```/s)[1]
+    .replace('/var/lib/hypeman', path.join(place, 'data'))
+    .replace('/run/nginx1.qmp', path.join(place, 'qmp'))
+    .replace('/vms/nginx1', standbyDirectory(t))
+  const { stdout } = await run(process.execPath, ['-e', example], { cwd: root })
+  assert.match(stdout, /^[a-z0-9]{24} baseline \d+\nnot_found\n$/)
+})
+
+test('an addon that is not there is named, with what to do', async () => {
+  const missing = path.join(root, 'no-such.node')
+  const failed = run(process.execPath, ['-e', "require('.')"], {
+    cwd: root,
+    env: { ...process.env, HYPEMAN_NODE_ADDON: missing }
+  })
+  const { stderr } = await failed.then(() => assert.fail('it loaded'), error => error)
+  assert.match(stderr, new RegExp(`no native addon for ${process.platform}-${process.arch}, node ${process.versions.node}`))
+  assert.ok(stderr.includes(missing))
+  assert.match(stderr, /Install libhypeman-\w+-\w+/)
+  assert.match(stderr, /npm --prefix .* run build/)
+})
+
+test('what a TypeScript host may write compiles, and what it may not does not', async t => {
+  let compiler
+  try {
+    compiler = require.resolve('typescript/bin/tsc')
+  } catch {
+    console.log('SKIP types: typescript is not installed; npm --prefix bindings/node install')
+    return t.skip('typescript is not installed')
+  }
+  const options = '--noEmit --strict --module nodenext --target es2022 --lib es2022,dom'.split(' ')
+  const tsc = run(process.execPath, [compiler, ...options, path.join(__dirname, 'types.ts')], { cwd: root })
+  const { stdout } = await tsc.catch(error => error)
+  assert.equal(stdout, '')
+})

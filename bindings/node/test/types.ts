@@ -1,0 +1,42 @@
+// What a TypeScript host may write, and what it may not: `tsc` checks both. Never run.
+import { Hypeman, HypemanError, type Snapshot, type ErrorCode } from 'libhypeman'
+
+async function host(): Promise<void> {
+  await using hm = new Hypeman({ dataDir: '/var/lib/hypeman', compression: { enabled: true, algorithm: 'lz4' } })
+  const vm = await hm.instances.register({
+    name: 'nginx1',
+    hypervisor: 'qemu',
+    api_socket: '/run/nginx1.qmp',
+    directory: '/vms/nginx1',
+    disks: [{ path: '/vms/nginx1/overlay.raw' }]
+  })
+  const s: Snapshot = await hm.instances.snapshots.create(
+    vm.id,
+    { kind: 'Standby', tags: { team: 'backend' } },
+    { signal: AbortSignal.timeout(60_000), onProgress: ({ phase, bytes_done }) => void [phase, bytes_done] }
+  )
+  const size: number = s.size_bytes
+  const when: string = s.created_at
+  const tag: string | undefined = s.tags?.team
+  await hm.snapshots.list(null)
+  const paused: number | undefined = (await hm.snapshots.inspect(s.id)).capture?.paused_ms
+  try {
+    await hm.snapshots.delete(s.id)
+  } catch (error) {
+    if (error instanceof HypemanError) {
+      const code: ErrorCode = error.code
+      void [code, error.path, error.errno, error.cause]
+    }
+  }
+  void [size, when, tag, paused]
+
+  // @ts-expect-error: kind is required
+  await hm.instances.snapshots.create(vm.id, { name: 'baseline' })
+  // @ts-expect-error: there are two kinds
+  await hm.instances.snapshots.create(vm.id, { kind: 'standby' })
+  // @ts-expect-error: a misspelt key
+  await hm.snapshots.list({ source_instance: vm.id })
+  // @ts-expect-error: the tree belongs to the handle
+  hm.snapshots = hm.snapshots
+}
+void host
