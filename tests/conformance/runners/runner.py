@@ -18,10 +18,10 @@ def main(case_path: str, data_dir: str, work_dir: str) -> None:
         return
     saved: dict[str, Any] = {}
     with hm:
-        for step in case["steps"]:
+        for step in case.get("steps", []):
             arguments = filled_in(step.get("args", {}), saved)
             result = answer(lambda: play(hm, step["call"], arguments))
-            if "save" in step:
+            if "save" in step and result is not None:
                 saved[step["save"]] = result
 
 

@@ -7,11 +7,10 @@ from typing import final
 
 from libhypeman._types import Inspection, Instance, Progress, Snapshot
 
-__all__ = ["ERRORS", "NAMES", "VERSION", "CancelToken", "Handle", "selftest_panic"]
+__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "selftest_panic"]
 
 VERSION: str
 ERRORS: list[tuple[str, str, int, int]]
-NAMES: dict[str, list[str]]
 
 _Compression = tuple[bool, str | None, int | None]
 _StrPath = str | os.PathLike[str]
