@@ -82,7 +82,9 @@ pub(crate) fn long<T: Send + 'static>(
             // Fails only when no one listens any more, and then no one misses it.
             let _ = teller.send(News::Done(guard(|| work(call))));
         })
-        .map_err(|error| raised(py, &Error::new(Kind::Io, format!("cannot start a thread for the call: {error}"))))?;
+        .map_err(|error| {
+            raised(py, &Error::new(Kind::Io, format!("cannot start a thread for the call: {error}")))
+        })?;
 
     let mut raise = None;
     let outcome = loop {

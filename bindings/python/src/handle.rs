@@ -158,8 +158,9 @@ impl Handle {
         cancel: Option<PyRef<'py, CancelToken>>,
     ) -> Object<'py> {
         let hm = self.hm.clone();
-        let ended =
-            gate::long(py, watch(py, timeout, progress, cancel)?, move |call| hm.snapshots().wait(&id, call))?;
+        let ended = gate::long(py, watch(py, timeout, progress, cancel)?, move |call| {
+            hm.snapshots().wait(&id, call)
+        })?;
         results::snapshot(py, ended)
     }
 

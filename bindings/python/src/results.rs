@@ -3,7 +3,7 @@
 //! Each struct is taken apart without `..`: a new field fails this build until Python has it, too.
 
 use hypeman_core::{
-    Capture, CompressionConfig, Disk, Host, Inspection, Instance, PayloadFile, Progress, Snapshot, Timestamp,
+    Capture, CompressionConfig, Disk, Host, Inspection, Instance, PayloadFile, Progress, Snapshot,
 };
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -56,7 +56,7 @@ pub(crate) fn snapshot(py: Python<'_>, snapshot: Snapshot) -> Object<'_> {
         tags,
         uncompressed_size_bytes,
     } = snapshot;
-    let created_at = Timestamp::to_string(&created_at);
+    let created_at = created_at.to_string();
     object!(py, "Snapshot" {
         id: id,
         created_at: moment(py, &created_at)?,
@@ -77,9 +77,19 @@ pub(crate) fn snapshot(py: Python<'_>, snapshot: Snapshot) -> Object<'_> {
 }
 
 pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
-    let Instance { id, name, hypervisor, state, origin, created_at, api_socket, directory, disks, compression } =
-        instance;
-    let created_at = Timestamp::to_string(&created_at);
+    let Instance {
+        id,
+        name,
+        hypervisor,
+        state,
+        origin,
+        created_at,
+        api_socket,
+        directory,
+        disks,
+        compression,
+    } = instance;
+    let created_at = created_at.to_string();
     object!(py, "Instance" {
         id: id,
         name: name,

@@ -50,3 +50,9 @@ def directory(where: Path) -> Path:
     where.mkdir()
     (where / "overlay.raw").write_bytes(b"disk" * 1024)
     return where
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.getreports("skipped"):
+        if isinstance(report.longrepr, tuple):
+            terminalreporter.write_line(f"SKIP {report.nodeid}: {report.longrepr[2]}")

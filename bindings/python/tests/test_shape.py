@@ -1,6 +1,5 @@
 """The API as Python spells it is the API of the library: tests/conformance/api.json, written by core."""
 
-import ast
 import dataclasses
 import inspect
 import json
@@ -103,22 +102,10 @@ def test_everything_public_says_what_it_does() -> None:
     ids=["package", "caller", "stub"],
 )
 def test_types_are_checked_strictly_and_the_stub_is_what_the_module_has(check: list[str]) -> None:
-    if not _has_mypy():
-        print("SKIP types: mypy is not installed")
-        pytest.skip("mypy is not installed")
+    pytest.importorskip("mypy")
     result = subprocess.run([sys.executable, "-m", *check], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def _has_mypy() -> bool:
-    try:
-        import mypy  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def test_the_package_is_marked_as_typed() -> None:
-    package = Path(libhypeman.__file__).parent
-    assert (package / "py.typed").exists()
-    ast.parse((package / "_native.pyi").read_text())
+    assert (Path(libhypeman.__file__).parent / "py.typed").exists()

@@ -1,7 +1,7 @@
 """The handle and its resource tree: the public signatures over the native half.
 
-Any thread may use a handle. Calls release the GIL. Every error is a `HypemanError`; a call lists those worth
-catching.
+Any thread may use a handle. Calls release the GIL. What the library refuses or fails at is a `HypemanError`, and a
+call lists those worth catching; arguments that are not of their type raise what Python raises for them.
 """
 
 from __future__ import annotations
