@@ -138,15 +138,8 @@ impl Handle {
         results::snapshot(py, gate::short(py, || self.hm.snapshots().get(id))?)
     }
 
-    fn delete<'py>(
-        &self,
-        py: Python<'py>,
-        id: String,
-        timeout: Option<f64>,
-        cancel: Option<PyRef<'py, CancelToken>>,
-    ) -> PyResult<()> {
-        let hm = self.hm.clone();
-        gate::long(py, watch(py, timeout, None, cancel)?, move |call| hm.snapshots().delete(&id, call))
+    fn delete(&self, py: Python<'_>, id: &str) -> PyResult<()> {
+        gate::short(py, || self.hm.snapshots().delete(id))
     }
 
     fn wait<'py>(

@@ -161,22 +161,21 @@ def test_a_damaged_record_is_corrupt_and_does_not_hide_the_others(
     hm.snapshots.delete(bad.id)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"kind": "standby"},
-        {"kind": "Stopped", "name": "-a"},
-        {"kind": "Stopped", "tags": {f"k{i}": "" for i in range(51)}},
-        {"kind": "Stopped", "tags": {"k!": "v"}},
-        {"kind": "Stopped", "compression": {"enabled": True}},
-        {"kind": "Standby", "compression": {"enabled": True, "algorithm": "gzip"}},
-        {"kind": "Standby", "compression": {"enabled": True, "level": 20}},
-        {"kind": "Standby", "compression": {"level": 3}},
-        {"kind": "Stopped", "timeout": -1},
-        {"kind": "Stopped", "timeout": float("nan")},
-    ],
-    ids=str,
-)
+BAD_REQUESTS: dict[str, dict[str, object]] = {
+    "unknown kind": {"kind": "standby"},
+    "bad name": {"kind": "Stopped", "name": "-a"},
+    "51 tags": {"kind": "Stopped", "tags": {f"k{i}": "" for i in range(51)}},
+    "bad tag": {"kind": "Stopped", "tags": {"k!": "v"}},
+    "compression with Stopped": {"kind": "Stopped", "compression": {"enabled": True}},
+    "unknown algorithm": {"kind": "Standby", "compression": {"enabled": True, "algorithm": "gzip"}},
+    "level out of range": {"kind": "Standby", "compression": {"enabled": True, "level": 20}},
+    "compression without enabled": {"kind": "Standby", "compression": {"level": 3}},
+    "negative timeout": {"kind": "Stopped", "timeout": -1},
+    "timeout that is no number": {"kind": "Stopped", "timeout": float("nan")},
+}
+
+
+@pytest.mark.parametrize("options", BAD_REQUESTS.values(), ids=BAD_REQUESTS)
 def test_a_bad_request_is_refused_and_leaves_nothing(hm: Hypeman, stopped: Instance, options: dict[str, object]) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         hm.instances.snapshots.create(stopped.id, **options)  # type: ignore[arg-type]

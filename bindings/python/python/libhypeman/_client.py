@@ -218,14 +218,12 @@ class Snapshots:
         """
         return self._handle.get(_given(id))
 
-    def delete(
-        self, id: str, *, timeout: float | None = None, cancel: CancelToken | None = None
-    ) -> None:
+    def delete(self, id: str) -> None:
         """Deletes a snapshot, damaged ones too. Its compression job is stopped first.
 
         Raises `NotFoundError`, `BusyError` while someone reads it.
         """
-        self._handle.delete(_given(id), timeout, cancel)
+        self._handle.delete(_given(id))
 
     def wait(
         self,
@@ -247,10 +245,10 @@ class Snapshots:
     def compress(self, id: str, *, compression: Compression | None = None) -> Snapshot:
         """Starts compressing raw memory in the background: after an error or a cancel, or for the first time.
 
-        Without ``compression`` the settings of the record are used again.
+        Without ``compression`` the settings of the record are used again, or the defaults.
 
-        Raises `InvalidRequestError`, `NotFoundError`, `InvalidStateError` (compressed or being compressed
-        already, or without memory).
+        Raises `InvalidRequestError`, `NotFoundError`, `InvalidStateError` (compressed already, or without
+        memory), `BusyError` (being compressed).
         """
         return self._handle.compress(_given(id), _compression(compression))
 
