@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from libhypeman._errors import InvalidRequestError
 from libhypeman._native import CancelToken, Handle
 from libhypeman._types import CompressionConfig, Disk, Inspection, Instance, Progress, Snapshot, StrPath
 
@@ -134,7 +133,7 @@ class Instances:
 
         Raises `NotFoundError`, `ConflictError` (several ids begin so).
         """
-        return self._handle.get_instance(_given(id))
+        return self._handle.get_instance(id)
 
     def list(self) -> builtins.list[Instance]:
         """Returns every instance, by name."""
@@ -145,7 +144,7 @@ class Instances:
 
         Raises as `get`; `InvalidStateError` for an instance of the vendor's server, `BusyError` during a capture.
         """
-        self._handle.unregister(_given(id))
+        self._handle.unregister(id)
 
 
 class InstanceSnapshots:
@@ -180,7 +179,7 @@ class InstanceSnapshots:
         `CallCancelledError`, `StorageError`. After each, nothing is left and the VM runs.
         """
         return self._handle.create(
-            _given(id),
+            id,
             kind,
             name,
             None if tags is None else dict(tags),
@@ -216,14 +215,14 @@ class Snapshots:
 
         Raises `NotFoundError`, `CorruptError`.
         """
-        return self._handle.get(_given(id))
+        return self._handle.get(id)
 
     def delete(self, id: str) -> None:
         """Deletes a snapshot, damaged ones too. Its compression job is stopped first.
 
         Raises `NotFoundError`, `BusyError` while someone reads it.
         """
-        self._handle.delete(_given(id))
+        self._handle.delete(id)
 
     def wait(
         self,
@@ -240,7 +239,7 @@ class Snapshots:
 
         Raises `NotFoundError`, `CallTimeoutError`, `CallCancelledError`, `CorruptError`.
         """
-        return self._handle.wait(_given(id), timeout, progress, cancel)
+        return self._handle.wait(id, timeout, progress, cancel)
 
     def compress(self, id: str, *, compression: Compression | None = None) -> Snapshot:
         """Starts compressing raw memory in the background: after an error or a cancel, or for the first time.
@@ -250,21 +249,21 @@ class Snapshots:
         Raises `InvalidRequestError`, `NotFoundError`, `InvalidStateError` (compressed already, or without
         memory), `BusyError` (being compressed).
         """
-        return self._handle.compress(_given(id), _compression(compression))
+        return self._handle.compress(id, _compression(compression))
 
     def cancel_compression(self, id: str) -> Snapshot:
         """Stops the compression of a snapshot, if one runs: its state is ``none`` then, its memory raw.
 
         Raises `NotFoundError`, `BusyError` when another process compresses it.
         """
-        return self._handle.cancel_compression(_given(id))
+        return self._handle.cancel_compression(id)
 
     def inspect(self, id: str) -> Inspection:
         """Tells what the 14 fields cannot say: files, sizes on disk, how it was captured.
 
         Raises `NotFoundError`, `CorruptError`.
         """
-        return self._handle.inspect(_given(id))
+        return self._handle.inspect(id)
 
 
 def _compression(given: Compression | None) -> tuple[bool, str | None, int | None] | None:
@@ -272,10 +271,3 @@ def _compression(given: Compression | None) -> tuple[bool, str | None, int | Non
         return None
     config = CompressionConfig.of(given)
     return config.enabled, config.algorithm, config.level
-
-
-def _given(id: str) -> str:
-    """Refuses an empty id, as the vendor's client does: it is a variable that was never set."""
-    if id == "":
-        raise InvalidRequestError("id must not be empty; give the id of an instance or snapshot", id=id)
-    return id
