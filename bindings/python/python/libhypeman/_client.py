@@ -1,0 +1,273 @@
+"""The handle and its resource tree: the public signatures over the native half.
+
+Any thread may use a handle. Calls release the GIL. What the library refuses or fails at is a `HypemanError`, and a
+call lists those worth catching; arguments that are not of their type raise what Python raises for them.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from libhypeman._native import CancelToken, Handle
+from libhypeman._types import CompressionConfig, Disk, Inspection, Instance, Progress, Snapshot, StrPath
+
+Compression = CompressionConfig | Mapping[str, Any]
+
+
+class Hypeman:
+    """An open data directory.
+
+    ``data_dir`` is created where it is missing; without it, ``$HYPEMAN_DATA_DIR`` is used, else
+    ``/var/lib/hypeman``. Opening it finishes what a dead process left: VMs that it had paused run again, its
+    compression jobs go on.
+
+    - ``read_only``: create, recover and resume nothing, and refuse every write.
+    - ``compression``: for snapshots for which neither the request nor the instance says anything; default off.
+    - ``durability``: ``full`` (what is acknowledged survives a power cut) or ``relaxed``.
+    - ``threads``: the most for one call or job; default the CPUs that this process may use.
+    - ``allow_network_fs``: write to a network file system, where locks cannot be trusted.
+    - ``owns_server_instances``: no server of the vendor's runs here, so that its instances may be captured.
+
+    Raises `PermissionDeniedError`, `NotSupportedError` (network file system), `InvalidRequestError`,
+    `NotFoundError` (missing, and ``read_only``), `StorageError`.
+    """
+
+    instances: Instances
+    snapshots: Snapshots
+
+    def __init__(
+        self,
+        data_dir: StrPath | None = None,
+        *,
+        read_only: bool = False,
+        compression: Compression | None = None,
+        durability: str = "full",
+        threads: int | None = None,
+        allow_network_fs: bool = False,
+        owns_server_instances: bool = False,
+    ) -> None:
+        self._handle = Handle(
+            data_dir,
+            read_only,
+            _compression(compression),
+            durability,
+            threads,
+            allow_network_fs,
+            owns_server_instances,
+        )
+        self.instances = Instances(self._handle)
+        self.snapshots = Snapshots(self._handle)
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory, as an absolute path."""
+        return self._handle.data_dir()
+
+    def close(self) -> None:
+        """Closes the handle: later calls raise `ClosedError`. Closing twice is fine.
+
+        Compression jobs stop; the next one to open the data directory resumes them.
+        """
+        self._handle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Hypeman({str(self.data_dir)!r})"
+
+
+class Instances:
+    """The VMs that the host, or the vendor's server, told the store of."""
+
+    snapshots: InstanceSnapshots
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self.snapshots = InstanceSnapshots(handle)
+
+    def register(
+        self,
+        *,
+        name: str,
+        hypervisor: str,
+        id: str | None = None,
+        api_socket: StrPath | None = None,
+        directory: StrPath | None = None,
+        disks: Iterable[Disk | StrPath | Mapping[str, Any]] = (),
+        compression: Compression | None = None,
+    ) -> Instance:
+        """Tells the store of a VM. Telling it the same again is fine and gives the same instance.
+
+        All of ``directory`` is captured, but for sockets and ``logs/``; where no ``disks`` are named, each of its
+        files is taken for one. ``api_socket`` is the VMM's (QEMU: a ``-qmp`` socket that no one else uses). Paths
+        are absolute. ``compression`` is the default of its snapshots.
+
+        Raises `InvalidRequestError`, `ConflictError` (the name or id stands for something else).
+        """
+        given = [Disk.of(disk) for disk in disks]
+        return self._handle.register(
+            name,
+            hypervisor,
+            id,
+            api_socket,
+            directory,
+            [(disk.path, disk.readonly) for disk in given],
+            _compression(compression),
+        )
+
+    def get(self, id: str) -> Instance:
+        """Finds an instance by exact id, then exact name, then unique id prefix.
+
+        Raises `NotFoundError`, `ConflictError` (several ids begin so).
+        """
+        return self._handle.get_instance(id)
+
+    def list(self) -> builtins.list[Instance]:
+        """Returns every instance, by name."""
+        return self._handle.list_instances()
+
+    def unregister(self, id: str) -> None:
+        """Forgets a registered instance. The VM, its files and its snapshots stay as they are.
+
+        Raises as `get`; `InvalidStateError` for an instance of the vendor's server, `BusyError` during a capture.
+        """
+        self._handle.unregister(id)
+
+
+class InstanceSnapshots:
+    """Snapshots, as made from an instance."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def create(
+        self,
+        id: str,
+        *,
+        kind: str,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        compression: Compression | None = None,
+        timeout: float | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Snapshot:
+        """Captures a snapshot of instance ``id`` (exact id, exact name or unique id prefix).
+
+        ``kind`` is ``Standby`` (memory and disks) or ``Stopped`` (disks). A running VM is paused and resumed,
+        whatever happens. The snapshot is on the disk when this returns; compression goes on in the background
+        (see `Snapshots.wait`).
+
+        ``timeout`` is in seconds. ``progress`` is called on this thread; what it raises, and Ctrl-C, end the call
+        as ``cancel`` does, cancel its token, and are raised from here.
+
+        Raises `InvalidRequestError`, `NotFoundError`, `ConflictError` (name taken), `InvalidStateError`,
+        `BusyError`, `HypervisorError`, `NoSpaceError`, `PermissionDeniedError`, `CallTimeoutError`,
+        `CallCancelledError`, `StorageError`. After each, nothing is left and the VM runs.
+        """
+        return self._handle.create(
+            id,
+            kind,
+            name,
+            None if tags is None else dict(tags),
+            _compression(compression),
+            timeout,
+            progress,
+            cancel,
+        )
+
+
+class Snapshots:
+    """The snapshots of a data directory."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def list(
+        self,
+        *,
+        kind: str | None = None,
+        name: str | None = None,
+        source_instance_id: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> builtins.list[Snapshot]:
+        """Lists the snapshots that match all that is given, newest first, then by id.
+
+        Damaged records are left out and never hide the others. Raises `InvalidRequestError` for an unknown kind.
+        """
+        return self._handle.list(kind, name, source_instance_id, dict(tags or {}))
+
+    def get(self, id: str) -> Snapshot:
+        """Gets a snapshot by its id, fresh from its record. Names and prefixes are not looked for.
+
+        Raises `NotFoundError`, `CorruptError`.
+        """
+        return self._handle.get(id)
+
+    def delete(self, id: str) -> None:
+        """Deletes a snapshot, damaged ones too. Its compression job is stopped first.
+
+        Raises `NotFoundError`, `BusyError` while someone reads it.
+        """
+        self._handle.delete(id)
+
+    def wait(
+        self,
+        id: str,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Snapshot:
+        """Waits until the compression of a snapshot has ended, well or not, in whichever process it runs.
+
+        Returns the snapshot as it is then. ``timeout``, ``progress`` and ``cancel`` are as in
+        `InstanceSnapshots.create`; ending the wait does not end the compression.
+
+        Raises `NotFoundError`, `CallTimeoutError`, `CallCancelledError`, `CorruptError`.
+        """
+        return self._handle.wait(id, timeout, progress, cancel)
+
+    def compress(self, id: str, *, compression: Compression | None = None) -> Snapshot:
+        """Starts compressing raw memory in the background: after an error or a cancel, or for the first time.
+
+        Without ``compression`` the settings of the record are used again, or the defaults.
+
+        Raises `InvalidRequestError`, `NotFoundError`, `InvalidStateError` (compressed already, or without
+        memory), `BusyError` (being compressed).
+        """
+        return self._handle.compress(id, _compression(compression))
+
+    def cancel_compression(self, id: str) -> Snapshot:
+        """Stops the compression of a snapshot, if one runs: its state is ``none`` then, its memory raw.
+
+        Raises `NotFoundError`, `BusyError` when another process compresses it.
+        """
+        return self._handle.cancel_compression(id)
+
+    def inspect(self, id: str) -> Inspection:
+        """Tells what the 14 fields cannot say: files, sizes on disk, how it was captured.
+
+        Raises `NotFoundError`, `CorruptError`.
+        """
+        return self._handle.inspect(id)
+
+
+def _compression(given: Compression | None) -> tuple[bool, str | None, int | None] | None:
+    if given is None:
+        return None
+    config = CompressionConfig.of(given)
+    return config.enabled, config.algorithm, config.level

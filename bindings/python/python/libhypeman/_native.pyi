@@ -1,0 +1,82 @@
+"""The native half. Private: `libhypeman` has the public signatures."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+from libhypeman._types import Inspection, Instance, Progress, Snapshot
+
+__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "selftest_panic"]
+
+VERSION: str
+ERRORS: list[tuple[str, str, int, int]]
+
+_Compression = tuple[bool, str | None, int | None]
+_StrPath = str | os.PathLike[str]
+
+def selftest_panic() -> None: ...
+
+@final
+class CancelToken:
+    """Ends the calls that hold it, from any thread. It cannot be taken back."""
+
+    def cancel(self) -> None:
+        """Asks every call that holds this token to stop."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel()` was called."""
+
+@final
+class Handle:
+    def __new__(
+        cls,
+        data_dir: _StrPath | None,
+        read_only: bool,
+        compression: _Compression | None,
+        durability: str,
+        threads: int | None,
+        allow_network_fs: bool,
+        owns_server_instances: bool,
+    ) -> Handle: ...
+    def data_dir(self) -> Path: ...
+    def close(self) -> None: ...
+    def register(
+        self,
+        name: str,
+        hypervisor: str,
+        id: str | None,
+        api_socket: _StrPath | None,
+        directory: _StrPath | None,
+        disks: list[tuple[_StrPath, bool]],
+        compression: _Compression | None,
+    ) -> Instance: ...
+    def get_instance(self, id: str) -> Instance: ...
+    def list_instances(self) -> list[Instance]: ...
+    def unregister(self, id: str) -> None: ...
+    def create(
+        self,
+        id: str,
+        kind: str,
+        name: str | None,
+        tags: dict[str, str] | None,
+        compression: _Compression | None,
+        timeout: float | None,
+        progress: Callable[[Progress], object] | None,
+        cancel: CancelToken | None,
+    ) -> Snapshot: ...
+    def list(
+        self, kind: str | None, name: str | None, source_instance_id: str | None, tags: dict[str, str]
+    ) -> list[Snapshot]: ...
+    def get(self, id: str) -> Snapshot: ...
+    def delete(self, id: str) -> None: ...
+    def wait(
+        self,
+        id: str,
+        timeout: float | None,
+        progress: Callable[[Progress], object] | None,
+        cancel: CancelToken | None,
+    ) -> Snapshot: ...
+    def compress(self, id: str, compression: _Compression | None) -> Snapshot: ...
+    def cancel_compression(self, id: str) -> Snapshot: ...
+    def inspect(self, id: str) -> Inspection: ...

@@ -1,0 +1,302 @@
+"""The public data types: frozen, comparable, hashable, picklable, and matched by position or by name.
+
+``to_dict()`` gives the JSON form that every language has in common.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timezone
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from libhypeman._errors import InvalidRequestError
+
+StrPath = str | os.PathLike[str]
+
+
+class SnapshotKind(StrEnum):
+    """What a snapshot captures."""
+
+    STANDBY = "Standby"
+    """Guest memory, device state and disks."""
+    STOPPED = "Stopped"
+    """Disks only."""
+
+
+class CompressionState(StrEnum):
+    """Where the compression of a snapshot's guest memory stands."""
+
+    NONE = "none"
+    """Not compressed, and no job will."""
+    COMPRESSING = "compressing"
+    """A job has it, or the next opener will resume it."""
+    COMPRESSED = "compressed"
+    ERROR = "error"
+    """See ``compression_error``; the raw memory is there."""
+
+
+class HypervisorKind(StrEnum):
+    """Which program runs a VM."""
+
+    CLOUD_HYPERVISOR = "cloud-hypervisor"
+    FIRECRACKER = "firecracker"
+    QEMU = "qemu"
+    QEMU_MICROVM = "qemu-microvm"
+    VZ = "vz"
+
+
+class InstanceState(StrEnum):
+    """What a VM does now."""
+
+    CREATED = "Created"
+    INITIALIZING = "Initializing"
+    RUNNING = "Running"
+    PAUSED = "Paused"
+    SHUTDOWN = "Shutdown"
+    STANDBY = "Standby"
+    STOPPED = "Stopped"
+    UNKNOWN = "Unknown"
+
+
+class Origin(StrEnum):
+    """Who told the store of an instance."""
+
+    REGISTERED = "registered"
+    """The host, by ``instances.register``."""
+    SERVER = "server"
+    """The vendor's server, by its own files."""
+
+
+class Durability(StrEnum):
+    """How much is flushed to the disk before a call returns."""
+
+    FULL = "full"
+    """What is acknowledged survives a power cut."""
+    RELAXED = "relaxed"
+    """It survives the end of the process, but not a power cut."""
+
+
+class Phase(StrEnum):
+    """The part of a call that a `Progress` speaks of."""
+
+    PREPARING = "preparing"
+    SAVING_MEMORY = "saving_memory"
+    """The VMM writes the guest's memory. The VM is paused."""
+    COPYING_DISKS = "copying_disks"
+    """The VM is paused."""
+    SYNCING = "syncing"
+    """The VM runs again."""
+    COMPRESSING = "compressing"
+
+
+_Enumeration = TypeVar("_Enumeration", bound=StrEnum)
+
+
+def named(enumeration: type[_Enumeration], name: str) -> _Enumeration | str:
+    """Returns the member called ``name``, or ``name`` itself when it is newer than this version."""
+    try:
+        return enumeration(name)
+    except ValueError:
+        return name
+
+
+def moment(text: str) -> datetime:
+    """Reads an RFC 3339 time in UTC, to the microsecond."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        # A record may name a year before 1, which datetime cannot; it must not hide the records beside it.
+        return datetime.min.replace(tzinfo=timezone.utc)
+
+
+class Record:
+    """What the data types have in common."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the JSON form: absent optional fields left out, times in RFC 3339, paths as text."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        text = values.pop("_created_at_text", None)
+        if text is not None:
+            values["created_at"] = text
+        return {name: _plain(value) for name, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Record():
+            return value.to_dict()
+        case tuple():
+            return [_plain(item) for item in value]
+        case dict():
+            return dict(value)
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case os.PathLike() | StrEnum():
+            return str(value)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionConfig(Record):
+    """Compression of guest memory: ``zstd`` (level 1-19, default 1; the default) or ``lz4`` (0-9, default 0)."""
+
+    enabled: bool
+    algorithm: str | None = None
+    level: int | None = None
+
+    @classmethod
+    def of(cls, value: CompressionConfig | Mapping[str, Any]) -> CompressionConfig:
+        """Returns ``value`` as a `CompressionConfig`, if it is the dict of one."""
+        return value if isinstance(value, CompressionConfig) else _from_dict(cls, "compression", value)
+
+
+@dataclass(frozen=True, slots=True)
+class Disk(Record):
+    """A disk of a VM: a regular file on the host."""
+
+    path: Path
+    """Absolute."""
+    readonly: bool = False
+    """Whether the guest can only read it; then it is copied before the pause."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    @classmethod
+    def of(cls, value: Disk | StrPath | Mapping[str, Any]) -> Disk:
+        """Returns ``value`` as a `Disk`, if it is the path or the dict of one."""
+        if isinstance(value, Disk):
+            return value
+        if isinstance(value, Mapping):
+            return _from_dict(cls, "disk", value)
+        return cls(Path(value))
+
+
+_Given = TypeVar("_Given", CompressionConfig, Disk)
+
+
+def _from_dict(cls: type[_Given], what: str, value: Mapping[str, Any]) -> _Given:
+    try:
+        return cls(**value)
+    except TypeError:
+        keys = ", ".join(f.name for f in fields(cls))
+        raise InvalidRequestError(
+            f"{what} is a dict of {keys}, of which the first is required, got {value!r}"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Record):
+    """A snapshot: exactly the 14 fields of the API pages."""
+
+    id: str
+    created_at: datetime
+    """In UTC, to the microsecond; ``to_dict()`` has all digits."""
+    kind: SnapshotKind | str
+    size_bytes: int
+    """Total payload size: the apparent sizes of its files."""
+    source_hypervisor: HypervisorKind | str
+    source_instance_id: str
+    source_instance_name: str
+    compressed_size_bytes: int | None = None
+    """Only in state ``compressed``."""
+    compression: CompressionConfig | None = None
+    """The settings that run or ran; absent when off."""
+    compression_error: str | None = None
+    """Only in state ``error``."""
+    compression_state: CompressionState | str | None = None
+    name: str | None = None
+    """Unique per source instance."""
+    tags: dict[str, str] | None = field(default=None, hash=False)
+    uncompressed_size_bytes: int | None = None
+    """Size of the memory before compression; only in state ``compressed``."""
+    _created_at_text: str | None = field(default=None, repr=False, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Instance(Record):
+    """A VM, where it is and what it does."""
+
+    id: str
+    name: str
+    hypervisor: HypervisorKind | str
+    state: InstanceState | str
+    """Derived when it was asked for, never stored."""
+    origin: Origin | str
+    created_at: datetime
+    """When it was registered, or created by the vendor's server."""
+    api_socket: Path | None = None
+    directory: Path | None = None
+    disks: tuple[Disk, ...] = ()
+    compression: CompressionConfig | None = None
+    """Default compression of its snapshots."""
+    _created_at_text: str | None = field(default=None, repr=False, compare=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFile(Record):
+    """A file of a payload."""
+
+    path: str
+    """Beneath ``guest/``."""
+    size_bytes: int
+    allocated_bytes: int
+    """What it occupies on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host(Record):
+    """The machine on which a snapshot was captured."""
+
+    kernel: str
+    architecture: str
+    cpu_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capture(Record):
+    """How a snapshot was captured."""
+
+    source_state: str
+    """What the source did when the capture began."""
+    host: Host
+    libhypeman_version: str
+    paused_ms: float | None = None
+    """How long the guest did not run for our sake; absent where it was not paused by us."""
+    saving_memory_ms: float | None = None
+    """The part of the pause in which the VMM wrote its state and memory."""
+    copying_disks_ms: float | None = None
+    """The part of the pause in which disks were cloned or copied."""
+    hypervisor_version: str | None = None
+    memory_format: str | None = None
+    """``qemu-stream``, ``qemu-mapped-ram`` or ``raw``."""
+    memory_file: str | None = None
+    """Beneath ``guest/``, without the suffix of a compressed one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection(Record):
+    """What the 14 fields of a snapshot cannot say."""
+
+    snapshot: Snapshot
+    files: tuple[PayloadFile, ...]
+    allocated_bytes: int
+    """What the payload occupies on the disk; less than ``size_bytes`` where files are sparse."""
+    capture: Capture | None = None
+    """Absent for snapshots that libhypeman did not make."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Record):
+    """How far a call has come."""
+
+    phase: Phase | str
+    bytes_done: int
+    bytes_total: int
+    """0 while unknown."""

@@ -1,0 +1,182 @@
+//! The handle: one method for each call of the API, in core's order of arguments. `_client.py` is its only caller.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use hypeman_core::{CreateSnapshot, Durability, Hypeman, Options, RegisterInstance, SnapshotFilter};
+use pyo3::prelude::*;
+
+use crate::arguments::{self, Compression};
+use crate::errors::raised;
+use crate::gate::{self, CancelToken, Watch};
+use crate::results;
+
+type Object<'py> = PyResult<Bound<'py, PyAny>>;
+
+/// An open data directory.
+#[pyclass(frozen, module = "libhypeman._native")]
+pub(crate) struct Handle {
+    hm: Hypeman,
+}
+
+#[pymethods]
+impl Handle {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of Hypeman()")]
+    fn open(
+        py: Python<'_>,
+        data_dir: Option<PathBuf>,
+        read_only: bool,
+        compression: Option<Compression>,
+        durability: &str,
+        threads: Option<i64>,
+        allow_network_fs: bool,
+        owns_server_instances: bool,
+    ) -> PyResult<Self> {
+        let hm = gate::short(py, || {
+            let options = Options {
+                read_only,
+                compression: compression.map(arguments::compression),
+                durability: Durability::parse(durability)?,
+                threads: arguments::threads(threads)?,
+                allow_network_fs,
+                owns_server_instances,
+            };
+            Hypeman::open_with(data_dir.unwrap_or_else(Hypeman::default_data_dir), options)
+        })?;
+        Ok(Self { hm })
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.hm.data_dir().to_owned()
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        gate::short(py, || {
+            self.hm.close();
+            Ok(())
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of register()")]
+    fn register<'py>(
+        &self,
+        py: Python<'py>,
+        name: String,
+        hypervisor: &str,
+        id: Option<String>,
+        api_socket: Option<PathBuf>,
+        directory: Option<PathBuf>,
+        disks: Vec<(PathBuf, bool)>,
+        compression: Option<Compression>,
+    ) -> Object<'py> {
+        let request = RegisterInstance {
+            name,
+            hypervisor: hypervisor.into(),
+            id,
+            api_socket,
+            directory,
+            disks: arguments::disks(disks),
+            compression: compression.map(arguments::compression),
+        };
+        results::instance(py, gate::short(py, || self.hm.instances().register(&request))?)
+    }
+
+    fn get_instance<'py>(&self, py: Python<'py>, id: &str) -> Object<'py> {
+        results::instance(py, gate::short(py, || self.hm.instances().get(id))?)
+    }
+
+    fn list_instances<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let instances = gate::short(py, || self.hm.instances().list())?;
+        instances.into_iter().map(|instance| results::instance(py, instance)).collect()
+    }
+
+    fn unregister(&self, py: Python<'_>, id: &str) -> PyResult<()> {
+        gate::short(py, || self.hm.instances().unregister(id))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of create()")]
+    fn create<'py>(
+        &self,
+        py: Python<'py>,
+        id: String,
+        kind: &str,
+        name: Option<String>,
+        tags: Option<BTreeMap<String, String>>,
+        compression: Option<Compression>,
+        timeout: Option<f64>,
+        progress: Option<Bound<'py, PyAny>>,
+        cancel: Option<PyRef<'py, CancelToken>>,
+    ) -> Object<'py> {
+        let request = CreateSnapshot {
+            kind: kind.into(),
+            name,
+            tags,
+            compression: compression.map(arguments::compression),
+        };
+        let hm = self.hm.clone();
+        let made = gate::long(py, watch(py, timeout, progress, cancel)?, move |call| {
+            hm.instances().snapshots().create(&id, &request, call)
+        })?;
+        results::snapshot(py, made)
+    }
+
+    fn list<'py>(
+        &self,
+        py: Python<'py>,
+        kind: Option<&str>,
+        name: Option<String>,
+        source_instance_id: Option<String>,
+        tags: BTreeMap<String, String>,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let filter = SnapshotFilter { kind: kind.map(Into::into), name, source_instance_id, tags };
+        let snapshots = gate::short(py, || self.hm.snapshots().list(&filter))?;
+        snapshots.into_iter().map(|snapshot| results::snapshot(py, snapshot)).collect()
+    }
+
+    fn get<'py>(&self, py: Python<'py>, id: &str) -> Object<'py> {
+        results::snapshot(py, gate::short(py, || self.hm.snapshots().get(id))?)
+    }
+
+    fn delete(&self, py: Python<'_>, id: &str) -> PyResult<()> {
+        gate::short(py, || self.hm.snapshots().delete(id))
+    }
+
+    fn wait<'py>(
+        &self,
+        py: Python<'py>,
+        id: String,
+        timeout: Option<f64>,
+        progress: Option<Bound<'py, PyAny>>,
+        cancel: Option<PyRef<'py, CancelToken>>,
+    ) -> Object<'py> {
+        let hm = self.hm.clone();
+        let ended = gate::long(py, watch(py, timeout, progress, cancel)?, move |call| {
+            hm.snapshots().wait(&id, call)
+        })?;
+        results::snapshot(py, ended)
+    }
+
+    fn compress<'py>(&self, py: Python<'py>, id: &str, compression: Option<Compression>) -> Object<'py> {
+        let config = compression.map(arguments::compression);
+        results::snapshot(py, gate::short(py, || self.hm.snapshots().compress(id, config.as_ref()))?)
+    }
+
+    fn cancel_compression<'py>(&self, py: Python<'py>, id: &str) -> Object<'py> {
+        results::snapshot(py, gate::short(py, || self.hm.snapshots().cancel_compression(id))?)
+    }
+
+    fn inspect<'py>(&self, py: Python<'py>, id: &str) -> Object<'py> {
+        results::inspection(py, gate::short(py, || self.hm.snapshots().inspect(id))?)
+    }
+}
+
+fn watch<'py>(
+    py: Python<'py>,
+    timeout: Option<f64>,
+    progress: Option<Bound<'py, PyAny>>,
+    cancel: Option<PyRef<'py, CancelToken>>,
+) -> PyResult<Watch<'py>> {
+    let timeout = arguments::timeout(timeout).map_err(|error| raised(py, &error))?;
+    Ok(Watch { timeout, cancel, progress })
+}

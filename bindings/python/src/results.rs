@@ -1,0 +1,170 @@
+//! From core's results to the classes of `_types.py`.
+//!
+//! Each struct is taken apart without `..`: a new field fails this build until Python has it, too.
+
+use hypeman_core::{
+    Capture, CompressionConfig, Disk, Host, Inspection, Instance, PayloadFile, Progress, Snapshot,
+};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+type Object<'py> = PyResult<Bound<'py, PyAny>>;
+
+fn types(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import(intern!(py, "libhypeman._types"))
+}
+
+/// Makes an object of a class of `_types.py` from its fields.
+macro_rules! object {
+    ($py:expr, $class:literal { $($field:ident: $value:expr),* $(,)? }) => {{
+        let fields = PyDict::new($py);
+        $(fields.set_item(intern!($py, stringify!($field)), $value)?;)*
+        types($py)?.getattr(intern!($py, $class))?.call((), Some(&fields))
+    }};
+}
+
+/// A member of an enumeration of `_types.py`, or a plain string for a name that is newer than this version.
+fn named<'py>(py: Python<'py>, enumeration: &str, name: &str) -> Object<'py> {
+    let types = types(py)?;
+    types.getattr(intern!(py, "named"))?.call1((types.getattr(enumeration)?, name))
+}
+
+fn moment<'py>(py: Python<'py>, text: &str) -> Object<'py> {
+    types(py)?.getattr(intern!(py, "moment"))?.call1((text,))
+}
+
+fn tuple<'py, T>(py: Python<'py>, items: Vec<T>, convert: fn(Python<'py>, T) -> Object<'py>) -> Object<'py> {
+    let items = items.into_iter().map(|item| convert(py, item)).collect::<PyResult<Vec<_>>>()?;
+    Ok(PyTuple::new(py, items)?.into_any())
+}
+
+pub(crate) fn snapshot(py: Python<'_>, snapshot: Snapshot) -> Object<'_> {
+    let Snapshot {
+        id,
+        created_at,
+        kind,
+        size_bytes,
+        source_hypervisor,
+        source_instance_id,
+        source_instance_name,
+        compressed_size_bytes,
+        compression,
+        compression_error,
+        compression_state,
+        name,
+        tags,
+        uncompressed_size_bytes,
+    } = snapshot;
+    let created_at = created_at.to_string();
+    object!(py, "Snapshot" {
+        id: id,
+        created_at: moment(py, &created_at)?,
+        kind: named(py, "SnapshotKind", kind.as_str())?,
+        size_bytes: size_bytes,
+        source_hypervisor: named(py, "HypervisorKind", source_hypervisor.as_str())?,
+        source_instance_id: source_instance_id,
+        source_instance_name: source_instance_name,
+        compressed_size_bytes: compressed_size_bytes,
+        compression: compression.map(|config| compression_config(py, config)).transpose()?,
+        compression_error: compression_error,
+        compression_state: compression_state.map(|s| named(py, "CompressionState", s.as_str())).transpose()?,
+        name: name,
+        tags: tags,
+        uncompressed_size_bytes: uncompressed_size_bytes,
+        _created_at_text: created_at,
+    })
+}
+
+pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
+    let Instance {
+        id,
+        name,
+        hypervisor,
+        state,
+        origin,
+        created_at,
+        api_socket,
+        directory,
+        disks,
+        compression,
+    } = instance;
+    let created_at = created_at.to_string();
+    object!(py, "Instance" {
+        id: id,
+        name: name,
+        hypervisor: named(py, "HypervisorKind", hypervisor.as_str())?,
+        state: named(py, "InstanceState", state.as_str())?,
+        origin: named(py, "Origin", origin.as_str())?,
+        created_at: moment(py, &created_at)?,
+        api_socket: api_socket,
+        directory: directory,
+        disks: tuple(py, disks, disk)?,
+        compression: compression.map(|config| compression_config(py, config)).transpose()?,
+        _created_at_text: created_at,
+    })
+}
+
+pub(crate) fn inspection(py: Python<'_>, inspection: Inspection) -> Object<'_> {
+    let Inspection { snapshot: of, files, allocated_bytes, capture: how } = inspection;
+    object!(py, "Inspection" {
+        snapshot: snapshot(py, of)?,
+        files: tuple(py, files, payload_file)?,
+        allocated_bytes: allocated_bytes,
+        capture: how.map(|how| capture(py, how)).transpose()?,
+    })
+}
+
+pub(crate) fn progress(py: Python<'_>, progress: Progress) -> Object<'_> {
+    let Progress { phase, bytes_done, bytes_total } = progress;
+    object!(py, "Progress" {
+        phase: named(py, "Phase", phase.as_str())?,
+        bytes_done: bytes_done,
+        bytes_total: bytes_total,
+    })
+}
+
+fn compression_config(py: Python<'_>, config: CompressionConfig) -> Object<'_> {
+    let CompressionConfig { enabled, algorithm, level } = config;
+    object!(py, "CompressionConfig" { enabled: enabled, algorithm: algorithm, level: level })
+}
+
+fn disk(py: Python<'_>, disk: Disk) -> Object<'_> {
+    let Disk { path, readonly } = disk;
+    object!(py, "Disk" { path: path, readonly: readonly })
+}
+
+fn payload_file(py: Python<'_>, file: PayloadFile) -> Object<'_> {
+    let PayloadFile { path, size_bytes, allocated_bytes } = file;
+    object!(py, "PayloadFile" { path: path, size_bytes: size_bytes, allocated_bytes: allocated_bytes })
+}
+
+fn capture(py: Python<'_>, capture: Capture) -> Object<'_> {
+    let Capture {
+        source_state,
+        paused_ms,
+        saving_memory_ms,
+        copying_disks_ms,
+        hypervisor_version,
+        memory_format,
+        memory_file,
+        host: on,
+        libhypeman_version,
+    } = capture;
+    object!(py, "Capture" {
+        source_state: source_state,
+        host: host(py, on)?,
+        libhypeman_version: libhypeman_version,
+        paused_ms: paused_ms,
+        saving_memory_ms: saving_memory_ms,
+        copying_disks_ms: copying_disks_ms,
+        hypervisor_version: hypervisor_version,
+        memory_format: memory_format,
+        memory_file: memory_file,
+    })
+}
+
+fn host(py: Python<'_>, host: Host) -> Object<'_> {
+    let Host { kernel, architecture, cpu_model } = host;
+    object!(py, "Host" { kernel: kernel, architecture: architecture, cpu_model: cpu_model })
+}

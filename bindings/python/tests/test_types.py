@@ -1,0 +1,90 @@
+"""The data types, without a store."""
+
+import copy
+import json
+import pickle
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from libhypeman import (
+    CompressionConfig,
+    CompressionState,
+    Disk,
+    HypervisorKind,
+    InvalidRequestError,
+    Snapshot,
+    SnapshotKind,
+    _types,
+)
+
+
+def snapshot(**more: object) -> Snapshot:
+    return Snapshot(
+        "q7z1w7l2af4l8y7q1h7g2m3s",
+        datetime(2026, 3, 6, 13, 56, 11, tzinfo=timezone.utc),
+        SnapshotKind.STANDBY,
+        104_857_600,
+        HypervisorKind.QEMU,
+        "qilviffnqzck2jrim1x6s2b1",
+        "nginx1",
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_results_are_frozen_equal_hashable_and_matched_by_position() -> None:
+    one = snapshot(tags={"team": "backend"})
+    with pytest.raises(AttributeError):
+        one.name = "other"  # type: ignore[misc]
+    assert one == snapshot(tags={"team": "backend"}) != snapshot(tags={"team": "frontend"})
+    assert len({one, snapshot(tags={"team": "backend"})}) == 1
+    match one:
+        case Snapshot(id, datetime(), SnapshotKind.STANDBY, name=None):
+            assert id == one.id
+        case _:
+            pytest.fail("did not match")
+
+
+def test_results_survive_pickling_and_copying() -> None:
+    one = snapshot(compression=CompressionConfig(True, "zstd", 3), compression_state=CompressionState.COMPRESSED)
+    for again in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one)):
+        assert again == one
+        assert again.to_dict() == one.to_dict()
+
+
+def test_a_dict_is_json_and_leaves_out_what_is_absent() -> None:
+    assert json.loads(json.dumps(snapshot(name="a", compression=CompressionConfig(True)).to_dict())) == {
+        "id": "q7z1w7l2af4l8y7q1h7g2m3s",
+        "created_at": "2026-03-06T13:56:11Z",
+        "kind": "Standby",
+        "size_bytes": 104_857_600,
+        "source_hypervisor": "qemu",
+        "source_instance_id": "qilviffnqzck2jrim1x6s2b1",
+        "source_instance_name": "nginx1",
+        "compression": {"enabled": True},
+        "name": "a",
+    }
+
+
+def test_names_of_newer_versions_are_plain_strings() -> None:
+    assert _types.named(SnapshotKind, "Standby") is SnapshotKind.STANDBY
+    newer = _types.named(SnapshotKind, "Hibernated")
+    assert newer == "Hibernated" and type(newer) is str
+
+
+def test_times_are_in_utc_and_one_before_year_1_is_the_earliest() -> None:
+    read = _types.moment("2026-08-17T15:25:15.123456789Z")
+    assert read == datetime(2026, 8, 17, 15, 25, 15, 123456, tzinfo=timezone.utc)
+    assert read.utcoffset() == timedelta(0)
+    assert _types.moment("-000001-01-01T00:00:00Z") == datetime.min.replace(tzinfo=timezone.utc)
+
+
+def test_compression_and_disks_are_taken_as_dicts_and_a_wrong_key_is_refused() -> None:
+    assert CompressionConfig.of({"enabled": True, "level": 3}) == CompressionConfig(True, level=3)
+    assert Disk.of("/a") == Disk.of(Path("/a")) == Disk.of({"path": "/a"}) == Disk(Path("/a"), readonly=False)
+    for wrong in ({}, {"algorithm": "zstd"}, {"enabled": True, "levle": 3}):
+        with pytest.raises(InvalidRequestError, match="enabled, algorithm, level"):
+            CompressionConfig.of(wrong)
+    with pytest.raises(InvalidRequestError, match="path, readonly"):
+        Disk.of({"file": "/a"})

@@ -1,0 +1,32 @@
+"""What a host writes. Never run: a test has its types checked, strictly."""
+
+from datetime import datetime
+from pathlib import Path
+
+from libhypeman import CancelToken, CompressionConfig, Disk, Hypeman, NotFoundError, Progress, Snapshot
+
+
+def show(step: Progress) -> None:
+    print(step.phase, step.bytes_done)
+
+
+def back_up(data_dir: Path) -> Snapshot | None:
+    with Hypeman(data_dir, compression={"enabled": True}, threads=2) as hm:
+        vm = hm.instances.register(name="vm", hypervisor="qemu", disks=["/a.raw", Disk(Path("/b.raw"), readonly=True)])
+        made = hm.instances.snapshots.create(
+            vm.id,
+            kind="Standby",
+            tags={"team": "backend"},
+            compression=CompressionConfig(True, "lz4"),
+            timeout=1.5,
+            progress=show,
+            cancel=CancelToken(),
+        )
+        since: datetime = made.created_at
+        sizes: list[int] = [snapshot.size_bytes for snapshot in hm.snapshots.list(kind="Standby")]
+        print(since, sizes, hm.snapshots.inspect(made.id).files[0].path)
+        try:
+            return hm.snapshots.wait(made.id, timeout=60)
+        except NotFoundError as error:
+            print(error.code, error.id)
+            return None
