@@ -14,21 +14,11 @@ pub(super) fn compress(hm: &Hypeman, id: &str, compression: Option<&CompressionC
             "compress was asked for with enabled false; to stop a compression use cancel_compression",
         ));
     }
-    store.snapshot_dir(id)?;
-    let Some(job) = store.try_job(id)? else {
-        return Err(Error::new(
-            Kind::Busy,
-            format!("snapshot {id} is being compressed already; wait for it"),
-        )
-        .about(id));
-    };
+    check(&store.record(id)?.snapshot, Memory::find(&store.guest(id)?)?)?;
+    let job = store.try_job(id)?.ok_or_else(|| busy(id))?;
+    // Again, now that no one else changes it.
     let mut record = store.record(id)?;
-    let refuse = |what: &str| Err(Error::new(Kind::InvalidState, format!("snapshot {id} {what}")).about(id));
-    match Memory::find(&store.guest(id)?)? {
-        None => return refuse("has no guest memory to compress"),
-        Some(memory) if memory.raw_bytes.is_none() => return refuse("is compressed already"),
-        Some(_) => {}
-    }
+    check(&record.snapshot, Memory::find(&store.guest(id)?)?)?;
     let recorded =
         record.snapshot.compression.as_ref().map(CompressionConfig::settings).transpose()?.flatten();
     let settings = match asked.flatten().or(recorded) {
@@ -42,4 +32,24 @@ pub(super) fn compress(hm: &Hypeman, id: &str, compression: Option<&CompressionC
     store.rewrite(&record)?;
     hm.jobs().start(store, id, job)?;
     Ok(record.snapshot)
+}
+
+/// Refuses what has no raw memory to compress.
+fn check(snapshot: &Snapshot, memory: Option<Memory>) -> Result<()> {
+    let refuse = |what: &str| {
+        Err(Error::new(Kind::InvalidState, format!("snapshot {} {what}", snapshot.id)).about(&snapshot.id))
+    };
+    match memory {
+        None => refuse("has no guest memory to compress"),
+        // The raw file of a finished compression may still be there for a moment.
+        Some(_) if snapshot.compression_state == Some(CompressionState::Compressed) => {
+            refuse("is compressed already")
+        }
+        Some(memory) if memory.raw_bytes.is_none() => refuse("is compressed already"),
+        Some(_) => Ok(()),
+    }
+}
+
+fn busy(id: &str) -> Error {
+    Error::new(Kind::Busy, format!("snapshot {id} is being compressed already; wait for it")).about(id)
 }
