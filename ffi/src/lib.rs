@@ -1,1 +1,35 @@
-//! hypeman-ffi
+//! libhypeman: the C ABI over hypeman-core. cbindgen makes include/hypeman.h of this crate, so its doc comments are
+//! written for a reader of C.
+//!
+//! Objects come in as `Option<&T>` and leave as `Option<Box<T>>`, which are C's `const T *` and `T *` with NULL for
+//! `None`; output parameters are `Option<&mut MaybeUninit<..>>`, since C need not have initialised them. Numbers
+//! from C are integers, never Rust enums or `bool`, for which most values would be undefined behaviour.
+// What C has to promise is said for C, at the head of the header: a Rust heading in each function would end up there.
+#![allow(clippy::missing_safety_doc)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod border;
+mod options;
+
+// In the order of the header's sections, which cbindgen takes from here.
+mod version;
+
+mod status;
+
+mod error;
+
+mod call;
+
+mod compression;
+
+mod handle;
+
+mod instances;
+
+mod instance;
+
+mod snapshots;
+
+mod snapshot;
+
+mod inspection;
