@@ -11,25 +11,18 @@
 mod border;
 mod options;
 
-// In the order of the header's sections, which cbindgen takes from here.
+// The order of the header, which cbindgen takes from here.
+mod error;
+mod status;
 mod version;
 
-mod status;
-
-mod error;
-
 mod call;
-
 mod compression;
-
 mod handle;
 
+mod instance;
 mod instances;
 
-mod instance;
-
-mod snapshots;
-
-mod snapshot;
-
 mod inspection;
+mod snapshot;
+mod snapshots;
