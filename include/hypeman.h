@@ -533,17 +533,6 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Returns the version of the library that runs, such as "0.1.0". Static text; never NULL.
- */
-const char *hypeman_version(void);
-
-/**
- * Returns the stable code string of a status, such as "not_found" for HYPEMAN_STATUS_NOT_FOUND and "ok" for
- * HYPEMAN_STATUS_OK. Static text; NULL for a number that this version does not know.
- */
-const char *hypeman_status_code(int32_t status);
-
-/**
  * Returns the status that the call answered; HYPEMAN_STATUS_OK for NULL.
  */
 hypeman_status hypeman_error_status(const struct hypeman_error *error);
@@ -597,6 +586,17 @@ void hypeman_string_free(char *text);
 hypeman_status hypeman_selftest_panic(struct hypeman_error **err);
 
 /**
+ * Returns the stable code string of a status, such as "not_found" for HYPEMAN_STATUS_NOT_FOUND and "ok" for
+ * HYPEMAN_STATUS_OK. Static text; NULL for a number that this version does not know.
+ */
+const char *hypeman_status_code(int32_t status);
+
+/**
+ * Returns the version of the library that runs, such as "0.1.0". Static text; never NULL.
+ */
+const char *hypeman_version(void);
+
+/**
  * Makes a token that has not been cancelled. To be freed with hypeman_cancel_free; never NULL.
  */
 struct hypeman_cancel *hypeman_cancel_new(void);
@@ -644,51 +644,6 @@ void hypeman_shutdown(const struct hypeman_handle *handle);
  * that were made with it stay valid. NULL is fine.
  */
 void hypeman_close(struct hypeman_handle *handle);
-
-/**
- * Tells the store of a VM. Telling it the same again is fine and gives the same instance.
- *
- * out: an instance for hypeman_instance_free.
- *
- * Errors: invalid_request, conflict when the name or id stands for something else, closed, errors of the disk.
- */
-hypeman_status hypeman_instance_register(const struct hypeman_handle *handle,
-                                         const struct hypeman_register_options *options,
-                                         struct hypeman_instance **out,
-                                         struct hypeman_error **err);
-
-/**
- * Finds an instance by exact id, then exact name, then unique id prefix.
- *
- * out: an instance for hypeman_instance_free.
- *
- * Errors: not_found, conflict when several ids begin so, closed, errors of the disk.
- */
-hypeman_status hypeman_instance_get(const struct hypeman_handle *handle,
-                                    const char *id,
-                                    struct hypeman_instance **out,
-                                    struct hypeman_error **err);
-
-/**
- * Lists every instance, by name.
- *
- * out: a list for hypeman_instances_free.
- *
- * Errors: closed, errors of the disk.
- */
-hypeman_status hypeman_instance_list(const struct hypeman_handle *handle,
-                                     struct hypeman_instances **out,
-                                     struct hypeman_error **err);
-
-/**
- * Forgets a registered instance, found as by hypeman_instance_get. The VM, its files and its snapshots stay as
- * they are.
- *
- * Errors: as hypeman_instance_get; invalid_state for an instance of the vendor's server; busy during a capture.
- */
-hypeman_status hypeman_instance_unregister(const struct hypeman_handle *handle,
-                                           const char *id,
-                                           struct hypeman_error **err);
 
 /**
  * Returns the unique id. Borrowed; NULL for NULL.
@@ -780,109 +735,133 @@ const struct hypeman_instance *hypeman_instances_at(const struct hypeman_instanc
 void hypeman_instances_free(struct hypeman_instances *instances);
 
 /**
- * Captures a snapshot of an instance, found as by hypeman_instance_get. Blocks; a running VM is paused and resumed,
- * whatever happens. The snapshot is on the disk when this returns; compression goes on in the background (see
- * hypeman_snapshot_wait).
+ * Tells the store of a VM. Telling it the same again is fine and gives the same instance.
  *
- * out: a snapshot for hypeman_snapshot_free.
+ * out: an instance for hypeman_instance_free.
  *
- * Errors: invalid_request, not_found, conflict (name taken), invalid_state, busy, hypervisor, no_space, permission,
- * timeout, cancelled, closed, io. After each, nothing is left and the VM runs.
+ * Errors: invalid_request, conflict when the name or id stands for something else, closed, errors of the disk.
  */
-hypeman_status hypeman_snapshot_create(const struct hypeman_handle *handle,
-                                       const char *instance,
-                                       const struct hypeman_create_options *options,
-                                       struct hypeman_snapshot **out,
-                                       struct hypeman_error **err);
-
-/**
- * Lists the snapshots that match, newest first, then by id. Damaged records are left out and never hide others.
- *
- * options: NULL for every snapshot. out: a list for hypeman_snapshots_free.
- *
- * Errors: invalid_request for an unknown kind, closed, errors of the disk.
- */
-hypeman_status hypeman_snapshot_list(const struct hypeman_handle *handle,
-                                     const struct hypeman_list_options *options,
-                                     struct hypeman_snapshots **out,
-                                     struct hypeman_error **err);
-
-/**
- * Gets a snapshot by its id, always fresh from its record. Names and prefixes are not looked for.
- *
- * out: a snapshot for hypeman_snapshot_free.
- *
- * Errors: not_found, corrupt when its record is damaged, closed, errors of the disk.
- */
-hypeman_status hypeman_snapshot_get(const struct hypeman_handle *handle,
-                                    const char *id,
-                                    struct hypeman_snapshot **out,
-                                    struct hypeman_error **err);
-
-/**
- * Deletes a snapshot by its id, a damaged one too. Its compression job is stopped first. Objects of it stay valid.
- *
- * options: NULL for the defaults.
- *
- * Errors: not_found, busy while someone reads it, timeout, cancelled, closed, errors of the disk.
- */
-hypeman_status hypeman_snapshot_delete(const struct hypeman_handle *handle,
-                                       const char *id,
-                                       const struct hypeman_call_options *options,
-                                       struct hypeman_error **err);
-
-/**
- * Waits until the compression of a snapshot has ended, well or not, in whichever process it runs. A job whose owner
- * died is taken over.
- *
- * options: NULL for the defaults. out: the snapshot as it is then, for hypeman_snapshot_free.
- *
- * Errors: not_found, timeout, cancelled, corrupt, closed, errors of the disk.
- */
-hypeman_status hypeman_snapshot_wait(const struct hypeman_handle *handle,
-                                     const char *id,
-                                     const struct hypeman_call_options *options,
-                                     struct hypeman_snapshot **out,
-                                     struct hypeman_error **err);
-
-/**
- * Starts compressing the raw memory of a snapshot in the background: again after an error or a cancel, or for the
- * first time.
- *
- * settings: NULL repeats those of the snapshot. out: the snapshot as it is then, for hypeman_snapshot_free.
- *
- * Errors: invalid_request, not_found, invalid_state when it is compressed or being compressed already or has no
- * memory, closed, errors of the disk.
- */
-hypeman_status hypeman_snapshot_compress(const struct hypeman_handle *handle,
-                                         const char *id,
-                                         const struct hypeman_compression *settings,
-                                         struct hypeman_snapshot **out,
+hypeman_status hypeman_instance_register(const struct hypeman_handle *handle,
+                                         const struct hypeman_register_options *options,
+                                         struct hypeman_instance **out,
                                          struct hypeman_error **err);
 
 /**
- * Stops the compression of a snapshot, if one runs: its state is "none" then, its memory raw.
+ * Finds an instance by exact id, then exact name, then unique id prefix.
  *
- * out: the snapshot as it is then, for hypeman_snapshot_free.
+ * out: an instance for hypeman_instance_free.
  *
- * Errors: not_found, busy when another process compresses it, closed, errors of the disk.
+ * Errors: not_found, conflict when several ids begin so, closed, errors of the disk.
  */
-hypeman_status hypeman_snapshot_cancel_compression(const struct hypeman_handle *handle,
-                                                   const char *id,
-                                                   struct hypeman_snapshot **out,
-                                                   struct hypeman_error **err);
+hypeman_status hypeman_instance_get(const struct hypeman_handle *handle,
+                                    const char *id,
+                                    struct hypeman_instance **out,
+                                    struct hypeman_error **err);
 
 /**
- * Tells what the 14 fields cannot say: files, sizes on disk, how it was captured.
+ * Lists every instance, by name.
  *
- * out: an inspection for hypeman_inspection_free.
+ * out: a list for hypeman_instances_free.
  *
- * Errors: not_found, corrupt, closed, errors of the disk.
+ * Errors: closed, errors of the disk.
  */
-hypeman_status hypeman_snapshot_inspect(const struct hypeman_handle *handle,
-                                        const char *id,
-                                        struct hypeman_inspection **out,
-                                        struct hypeman_error **err);
+hypeman_status hypeman_instance_list(const struct hypeman_handle *handle,
+                                     struct hypeman_instances **out,
+                                     struct hypeman_error **err);
+
+/**
+ * Forgets a registered instance, found as by hypeman_instance_get. The VM, its files and its snapshots stay as
+ * they are.
+ *
+ * Errors: as hypeman_instance_get; invalid_state for an instance of the vendor's server; busy during a capture.
+ */
+hypeman_status hypeman_instance_unregister(const struct hypeman_handle *handle,
+                                           const char *id,
+                                           struct hypeman_error **err);
+
+/**
+ * Returns the snapshot. Borrowed from the inspection; NULL for NULL.
+ */
+const struct hypeman_snapshot *hypeman_inspection_snapshot(const struct hypeman_inspection *inspection);
+
+/**
+ * Returns the number of regular files in the payload.
+ */
+size_t hypeman_inspection_file_count(const struct hypeman_inspection *inspection);
+
+/**
+ * Returns the path of a file beneath guest/, in the order of paths, or NULL past the last. Borrowed.
+ */
+const char *hypeman_inspection_file_path(const struct hypeman_inspection *inspection, size_t index);
+
+/**
+ * Returns the apparent size of a file in bytes, 0 past the last.
+ */
+uint64_t hypeman_inspection_file_size_bytes(const struct hypeman_inspection *inspection, size_t index);
+
+/**
+ * Returns the bytes that a file occupies on the disk, 0 past the last.
+ */
+uint64_t hypeman_inspection_file_allocated_bytes(const struct hypeman_inspection *inspection, size_t index);
+
+/**
+ * Returns the bytes that the payload occupies on the disk, blocks that are shared with other files among them.
+ */
+uint64_t hypeman_inspection_allocated_bytes(const struct hypeman_inspection *inspection);
+
+/**
+ * Returns what the source did when the capture began, or NULL where libhypeman did not make the snapshot. Borrowed.
+ */
+const char *hypeman_inspection_source_state(const struct hypeman_inspection *inspection);
+
+/**
+ * Puts into ms_out how long the guest did not run for the sake of the snapshot, in milliseconds, and returns 1; or
+ * returns 0 where the VM was not paused for it.
+ */
+int32_t hypeman_inspection_paused_ms(const struct hypeman_inspection *inspection,
+                                     double *ms_out);
+
+/**
+ * Puts into ms_out the part of the pause in which the VMM wrote its state and memory, and returns 1; or returns 0.
+ */
+int32_t hypeman_inspection_saving_memory_ms(const struct hypeman_inspection *inspection,
+                                            double *ms_out);
+
+/**
+ * Puts into ms_out the part of the pause in which disks were cloned or copied, and returns 1; or returns 0.
+ */
+int32_t hypeman_inspection_copying_disks_ms(const struct hypeman_inspection *inspection, double *ms_out);
+
+/**
+ * Returns the version that the VMM gave of itself, or NULL. Borrowed.
+ */
+const char *hypeman_inspection_hypervisor_version(const struct hypeman_inspection *inspection);
+
+/**
+ * Returns what the memory file is, "qemu-stream", "qemu-mapped-ram" or "raw", or NULL where there is none. Borrowed.
+ */
+const char *hypeman_inspection_memory_format(const struct hypeman_inspection *inspection);
+
+/**
+ * Returns the path of the memory file beneath guest/, without the suffix of a compressed one, or NULL where there is
+ * none. Borrowed.
+ */
+const char *hypeman_inspection_memory_file(const struct hypeman_inspection *inspection);
+
+/**
+ * Returns the version of the libhypeman that captured it, or NULL where another program did. Borrowed.
+ */
+const char *hypeman_inspection_libhypeman_version(const struct hypeman_inspection *inspection);
+
+/**
+ * Returns every field as JSON, absent ones left out. To be freed with hypeman_string_free; NULL for NULL.
+ */
+char *hypeman_inspection_to_json(const struct hypeman_inspection *inspection);
+
+/**
+ * Frees an inspection, its snapshot included. NULL is fine.
+ */
+void hypeman_inspection_free(struct hypeman_inspection *inspection);
 
 /**
  * Returns the unique id: 24 characters. Borrowed; NULL for NULL.
@@ -1006,88 +985,109 @@ const struct hypeman_snapshot *hypeman_snapshots_at(const struct hypeman_snapsho
 void hypeman_snapshots_free(struct hypeman_snapshots *snapshots);
 
 /**
- * Returns the snapshot. Borrowed from the inspection; NULL for NULL.
+ * Captures a snapshot of an instance, found as by hypeman_instance_get. Blocks; a running VM is paused and resumed,
+ * whatever happens. The snapshot is on the disk when this returns; compression goes on in the background (see
+ * hypeman_snapshot_wait).
+ *
+ * out: a snapshot for hypeman_snapshot_free.
+ *
+ * Errors: invalid_request, not_found, conflict (name taken), invalid_state, busy, hypervisor, no_space, permission,
+ * timeout, cancelled, closed, io. After each, nothing is left and the VM runs.
  */
-const struct hypeman_snapshot *hypeman_inspection_snapshot(const struct hypeman_inspection *inspection);
+hypeman_status hypeman_snapshot_create(const struct hypeman_handle *handle,
+                                       const char *instance,
+                                       const struct hypeman_create_options *options,
+                                       struct hypeman_snapshot **out,
+                                       struct hypeman_error **err);
 
 /**
- * Returns the number of regular files in the payload.
+ * Lists the snapshots that match, newest first, then by id. Damaged records are left out and never hide others.
+ *
+ * options: NULL for every snapshot. out: a list for hypeman_snapshots_free.
+ *
+ * Errors: invalid_request for an unknown kind, closed, errors of the disk.
  */
-size_t hypeman_inspection_file_count(const struct hypeman_inspection *inspection);
+hypeman_status hypeman_snapshot_list(const struct hypeman_handle *handle,
+                                     const struct hypeman_list_options *options,
+                                     struct hypeman_snapshots **out,
+                                     struct hypeman_error **err);
 
 /**
- * Returns the path of a file beneath guest/, in the order of paths, or NULL past the last. Borrowed.
+ * Gets a snapshot by its id, always fresh from its record. Names and prefixes are not looked for.
+ *
+ * out: a snapshot for hypeman_snapshot_free.
+ *
+ * Errors: not_found, corrupt when its record is damaged, closed, errors of the disk.
  */
-const char *hypeman_inspection_file_path(const struct hypeman_inspection *inspection, size_t index);
+hypeman_status hypeman_snapshot_get(const struct hypeman_handle *handle,
+                                    const char *id,
+                                    struct hypeman_snapshot **out,
+                                    struct hypeman_error **err);
 
 /**
- * Returns the apparent size of a file in bytes, 0 past the last.
+ * Deletes a snapshot by its id, a damaged one too. Its compression job is stopped first. Objects of it stay valid.
+ *
+ * options: NULL for the defaults.
+ *
+ * Errors: not_found, busy while someone reads it, timeout, cancelled, closed, errors of the disk.
  */
-uint64_t hypeman_inspection_file_size_bytes(const struct hypeman_inspection *inspection, size_t index);
+hypeman_status hypeman_snapshot_delete(const struct hypeman_handle *handle,
+                                       const char *id,
+                                       const struct hypeman_call_options *options,
+                                       struct hypeman_error **err);
 
 /**
- * Returns the bytes that a file occupies on the disk, 0 past the last.
+ * Waits until the compression of a snapshot has ended, well or not, in whichever process it runs. A job whose owner
+ * died is taken over.
+ *
+ * options: NULL for the defaults. out: the snapshot as it is then, for hypeman_snapshot_free.
+ *
+ * Errors: not_found, timeout, cancelled, corrupt, closed, errors of the disk.
  */
-uint64_t hypeman_inspection_file_allocated_bytes(const struct hypeman_inspection *inspection, size_t index);
+hypeman_status hypeman_snapshot_wait(const struct hypeman_handle *handle,
+                                     const char *id,
+                                     const struct hypeman_call_options *options,
+                                     struct hypeman_snapshot **out,
+                                     struct hypeman_error **err);
 
 /**
- * Returns the bytes that the payload occupies on the disk, blocks that are shared with other files among them.
+ * Starts compressing the raw memory of a snapshot in the background: again after an error or a cancel, or for the
+ * first time.
+ *
+ * settings: NULL repeats those of the snapshot. out: the snapshot as it is then, for hypeman_snapshot_free.
+ *
+ * Errors: invalid_request, not_found, invalid_state when it is compressed or being compressed already or has no
+ * memory, closed, errors of the disk.
  */
-uint64_t hypeman_inspection_allocated_bytes(const struct hypeman_inspection *inspection);
+hypeman_status hypeman_snapshot_compress(const struct hypeman_handle *handle,
+                                         const char *id,
+                                         const struct hypeman_compression *settings,
+                                         struct hypeman_snapshot **out,
+                                         struct hypeman_error **err);
 
 /**
- * Returns what the source did when the capture began, or NULL where libhypeman did not make the snapshot. Borrowed.
+ * Stops the compression of a snapshot, if one runs: its state is "none" then, its memory raw.
+ *
+ * out: the snapshot as it is then, for hypeman_snapshot_free.
+ *
+ * Errors: not_found, busy when another process compresses it, closed, errors of the disk.
  */
-const char *hypeman_inspection_source_state(const struct hypeman_inspection *inspection);
+hypeman_status hypeman_snapshot_cancel_compression(const struct hypeman_handle *handle,
+                                                   const char *id,
+                                                   struct hypeman_snapshot **out,
+                                                   struct hypeman_error **err);
 
 /**
- * Puts into ms_out how long the guest did not run for the sake of the snapshot, in milliseconds, and returns 1; or
- * returns 0 where the VM was not paused for it.
+ * Tells what the 14 fields cannot say: files, sizes on disk, how it was captured.
+ *
+ * out: an inspection for hypeman_inspection_free.
+ *
+ * Errors: not_found, corrupt, closed, errors of the disk.
  */
-int32_t hypeman_inspection_paused_ms(const struct hypeman_inspection *inspection,
-                                     double *ms_out);
-
-/**
- * Puts into ms_out the part of the pause in which the VMM wrote its state and memory, and returns 1; or returns 0.
- */
-int32_t hypeman_inspection_saving_memory_ms(const struct hypeman_inspection *inspection,
-                                            double *ms_out);
-
-/**
- * Puts into ms_out the part of the pause in which disks were cloned or copied, and returns 1; or returns 0.
- */
-int32_t hypeman_inspection_copying_disks_ms(const struct hypeman_inspection *inspection, double *ms_out);
-
-/**
- * Returns the version that the VMM gave of itself, or NULL. Borrowed.
- */
-const char *hypeman_inspection_hypervisor_version(const struct hypeman_inspection *inspection);
-
-/**
- * Returns what the memory file is, "qemu-stream", "qemu-mapped-ram" or "raw", or NULL where there is none. Borrowed.
- */
-const char *hypeman_inspection_memory_format(const struct hypeman_inspection *inspection);
-
-/**
- * Returns the path of the memory file beneath guest/, without the suffix of a compressed one, or NULL where there is
- * none. Borrowed.
- */
-const char *hypeman_inspection_memory_file(const struct hypeman_inspection *inspection);
-
-/**
- * Returns the version of the libhypeman that captured it, or NULL where another program did. Borrowed.
- */
-const char *hypeman_inspection_libhypeman_version(const struct hypeman_inspection *inspection);
-
-/**
- * Returns every field as JSON, absent ones left out. To be freed with hypeman_string_free; NULL for NULL.
- */
-char *hypeman_inspection_to_json(const struct hypeman_inspection *inspection);
-
-/**
- * Frees an inspection, its snapshot included. NULL is fine.
- */
-void hypeman_inspection_free(struct hypeman_inspection *inspection);
+hypeman_status hypeman_snapshot_inspect(const struct hypeman_handle *handle,
+                                        const char *id,
+                                        struct hypeman_inspection **out,
+                                        struct hypeman_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

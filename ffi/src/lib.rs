@@ -6,7 +6,7 @@
 //! from C are integers, never Rust enums or `bool`, for which most values would be undefined behaviour.
 // What C has to promise is said for C, at the head of the header: a Rust heading in each function would end up there.
 #![allow(clippy::missing_safety_doc)]
-#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod border;
 mod options;

@@ -26,12 +26,11 @@ fn exported() -> BTreeSet<String> {
 fn declared() -> BTreeSet<String> {
     let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include/hypeman.h");
     let header = std::fs::read_to_string(header).unwrap();
-    let mut comments = header.split("*/").map(|part| part.split("/*").next().unwrap_or_default());
-    let code = comments.by_ref().collect::<String>();
+    let code: String = header.split("*/").filter_map(|part| part.split("/*").next()).collect();
     code.split(|c: char| !(c.is_ascii_alphanumeric() || "_(".contains(c)))
-        .filter_map(|word| word.strip_suffix('(').or_else(|| word.split_once('(').map(|(name, _)| name)))
+        .filter_map(|word| word.split_once('('))
+        .map(|(name, _)| name.to_owned())
         .filter(|name| name.starts_with("hypeman_"))
-        .map(str::to_owned)
         .collect()
 }
 
