@@ -1027,13 +1027,10 @@ hypeman_status hypeman_snapshot_get(const struct hypeman_handle *handle,
 /**
  * Deletes a snapshot by its id, a damaged one too. Its compression job is stopped first. Objects of it stay valid.
  *
- * options: NULL for the defaults.
- *
- * Errors: not_found, busy while someone reads it, timeout, cancelled, closed, errors of the disk.
+ * Errors: not_found, busy while someone reads it, closed, errors of the disk.
  */
 hypeman_status hypeman_snapshot_delete(const struct hypeman_handle *handle,
                                        const char *id,
-                                       const struct hypeman_call_options *options,
                                        struct hypeman_error **err);
 
 /**

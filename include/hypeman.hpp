@@ -500,10 +500,8 @@ public:
             detail::made(hypeman_snapshot_free, hypeman_snapshot_get, handle_.get(), detail::text(id)));
     }
     // "delete" is a word of the language.
-    void remove(const std::string &id, const Call &call = {}) const {
-        detail::RawCall(call).run([&](const hypeman_call_options *watched) {
-            detail::call(hypeman_snapshot_delete, handle_.get(), detail::text(id), watched);
-        });
+    void remove(const std::string &id) const {
+        detail::call(hypeman_snapshot_delete, handle_.get(), detail::text(id));
     }
     Snapshot wait(const std::string &id, const Call &call = {}) const {
         return detail::RawCall(call).run([&](const hypeman_call_options *watched) {

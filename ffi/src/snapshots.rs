@@ -201,20 +201,17 @@ pub unsafe extern "C" fn hypeman_snapshot_get(
 
 /// Deletes a snapshot by its id, a damaged one too. Its compression job is stopped first. Objects of it stay valid.
 ///
-/// options: NULL for the defaults.
-///
-/// Errors: not_found, busy while someone reads it, timeout, cancelled, closed, errors of the disk.
+/// Errors: not_found, busy while someone reads it, closed, errors of the disk.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hypeman_snapshot_delete(
     handle: Option<&Handle>,
     id: *const c_char,
-    options: *const CallOptions,
     err: Option<&mut MaybeUninit<Option<Box<Error>>>>,
 ) -> Status {
     answer(err, || {
-        // SAFETY: NULL or valid, as the header asks.
-        let (id, call) = unsafe { (text(id, "id")?, call(options)?) };
-        opened(handle)?.snapshots().delete(required(id, "id")?, call)
+        // SAFETY: NULL or a valid text, as the header asks.
+        let id = required(unsafe { text(id, "id") }?, "id")?;
+        opened(handle)?.snapshots().delete(id)
     })
 }
 

@@ -11,16 +11,18 @@ const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
 /// What the Rust standard library in libhypeman.a needs of the system.
 const SYSTEM: [&str; 6] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Language {
     C99,
     Cpp17,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Linked {
     Shared,
     Static,
+    /// Shared, and watched by AddressSanitizer, whose malloc the library uses then, too.
+    Sanitised,
 }
 
 fn root() -> &'static Path {
@@ -47,7 +49,10 @@ fn program(language: Language, source: &str, linked: Linked, into: &TempDir) -> 
     let mut compiler = compiler(language);
     compiler.arg(root().join("tests/c").join(source)).args(["-x", "none", "-o"]).arg(&program);
     match linked {
-        Linked::Shared => {
+        Linked::Shared | Linked::Sanitised => {
+            if linked == Linked::Sanitised {
+                compiler.arg("-fsanitize=address,undefined");
+            }
             // The name that programs look for at run time, as an installed library has it.
             let installed = into.path().join("libhypeman.so.0");
             std::os::unix::fs::symlink(libraries.join("libhypeman.so"), installed).unwrap();
@@ -89,16 +94,11 @@ fn plays(language: Language, source: &str) {
     }
 }
 
-/// Runs a program under valgrind, which fails on a leak, a double free, or a read of what is not there.
-fn plays_clean(language: Language, source: &str, test: &str) {
-    if !built::found("valgrind", test) {
-        return;
-    }
+/// Runs a program with gcc's AddressSanitizer, which fails on a leak, a double free, or a use after a free.
+fn plays_clean(language: Language, source: &str) {
     let (place, work) = (tempfile::tempdir().unwrap(), work());
-    let program = program(language, source, Linked::Shared, &place);
-    let arguments =
-        ["--quiet", "--leak-check=full", "--errors-for-leak-kinds=definite", "--error-exitcode=99"];
-    succeeds(Command::new("valgrind").args(arguments).arg(program).arg(work.path()));
+    let program = program(language, source, Linked::Sanitised, &place);
+    succeeds(Command::new(program).arg(work.path()));
 }
 
 #[test]
@@ -119,25 +119,36 @@ fn the_headers_stand_alone_in_cpp17_and_may_be_included_twice() {
 #[test]
 fn what_needs_no_data_directory() {
     plays(Language::C99, "abi.c");
-    plays_clean(Language::C99, "abi.c", "what_needs_no_data_directory");
+    plays_clean(Language::C99, "abi.c");
+}
+
+/// The only program for valgrind: it knows no openat2 before version 3.20, and so opens no data directory.
+#[test]
+fn valgrind_finds_no_fault_in_what_needs_no_data_directory() {
+    if built::found("valgrind", "valgrind_finds_no_fault_in_what_needs_no_data_directory") {
+        let place = tempfile::tempdir().unwrap();
+        let program = program(Language::C99, "abi.c", Linked::Shared, &place);
+        let arguments = ["--quiet", "--leak-check=full", "--error-exitcode=99"];
+        succeeds(Command::new("valgrind").args(arguments).arg(program));
+    }
 }
 
 #[test]
 fn the_life_of_a_snapshot_in_c() {
     plays(Language::C99, "lifecycle.c");
-    plays_clean(Language::C99, "lifecycle.c", "the_life_of_a_snapshot_in_c");
+    plays_clean(Language::C99, "lifecycle.c");
 }
 
 #[test]
 fn how_calls_are_ended_in_c() {
     plays(Language::C99, "calls.c");
-    plays_clean(Language::C99, "calls.c", "how_calls_are_ended_in_c");
+    plays_clean(Language::C99, "calls.c");
 }
 
 #[test]
 fn the_life_of_a_snapshot_in_cpp() {
     if built::found("g++", "the_life_of_a_snapshot_in_cpp") {
         plays(Language::Cpp17, "lifecycle.cpp");
-        plays_clean(Language::Cpp17, "lifecycle.cpp", "the_life_of_a_snapshot_in_cpp");
+        plays_clean(Language::Cpp17, "lifecycle.cpp");
     }
 }

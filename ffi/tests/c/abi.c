@@ -41,7 +41,7 @@ static void null_for_an_object_is_an_error_or_nothing(void)
     REFUSED(invalid, "the handle", hypeman_snapshot_list(NULL, NULL, &snapshots, &err));
     REFUSED(invalid, "the handle", hypeman_snapshot_get(NULL, "x", &snapshot, &err));
     REFUSED(invalid, "id must", hypeman_snapshot_get(NULL, NULL, &snapshot, &err));
-    REFUSED(invalid, "the handle", hypeman_snapshot_delete(NULL, "x", NULL, &err));
+    REFUSED(invalid, "the handle", hypeman_snapshot_delete(NULL, "x", &err));
     REFUSED(invalid, "the handle", hypeman_snapshot_wait(NULL, "x", NULL, &snapshot, &err));
     REFUSED(invalid, "the handle", hypeman_snapshot_compress(NULL, "x", NULL, &snapshot, &err));
     REFUSED(invalid, "the handle", hypeman_snapshot_cancel_compression(NULL, "x", &snapshot, &err));

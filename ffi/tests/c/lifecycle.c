@@ -180,7 +180,7 @@ int main(int argc, char **argv)
     hypeman_snapshot_free(got);
     inspect(hm, id);
 
-    DONE(hypeman_snapshot_delete(hm, id, NULL, &err));
+    DONE(hypeman_snapshot_delete(hm, id, &err));
     CHECK(hypeman_snapshot_get(hm, id, &got, &err) == HYPEMAN_STATUS_NOT_FOUND);
     CHECK(got == NULL && strcmp(hypeman_error_id(err), id) == 0);
     hypeman_error_free(err);
