@@ -24,5 +24,6 @@ mod instance;
 mod instances;
 
 mod inspection;
+mod requests;
 mod snapshot;
 mod snapshots;
