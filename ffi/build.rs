@@ -1,0 +1,11 @@
+//! How libhypeman.so is linked.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        // Programs record this name and so find any release that keeps the ABI.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libhypeman.so.0");
+        // Threads of a handle and the fork handler may outlive a dlclose: the code must stay where it is.
+        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    }
+}

@@ -1,0 +1,154 @@
+//! Programs in C and C++ that use the library as its users do: through the headers, shared and static.
+
+mod built;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
+/// What the Rust standard library in libhypeman.a needs of the system.
+const SYSTEM: [&str; 6] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
+
+#[derive(Clone, Copy)]
+enum Language {
+    C99,
+    Cpp17,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Linked {
+    Shared,
+    Static,
+    /// Shared, and watched by AddressSanitizer, whose malloc the library uses then, too.
+    Sanitised,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn compiler(language: Language) -> Command {
+    let (name, arguments) = match language {
+        Language::C99 => ("gcc", ["-x", "c", "-std=c99"]),
+        Language::Cpp17 => ("g++", ["-x", "c++", "-std=c++17"]),
+    };
+    let mut compiler = Command::new(name);
+    compiler.args(arguments).args(STRICT).arg("-I").arg(root().join("../include"));
+    compiler
+}
+
+fn compiles(language: Language, source: &str) {
+    succeeds(compiler(language).arg("-fsyntax-only").arg(root().join("tests/c").join(source)));
+}
+
+fn program(language: Language, source: &str, linked: Linked, into: &TempDir) -> PathBuf {
+    let libraries = built::libraries();
+    let program = into.path().join("program");
+    let mut compiler = compiler(language);
+    compiler.arg(root().join("tests/c").join(source)).args(["-x", "none", "-o"]).arg(&program);
+    match linked {
+        Linked::Shared | Linked::Sanitised => {
+            if linked == Linked::Sanitised {
+                compiler.arg("-fsanitize=address,undefined");
+            }
+            // The name that programs look for at run time, as an installed library has it.
+            let installed = into.path().join("libhypeman.so.0");
+            std::os::unix::fs::symlink(libraries.join("libhypeman.so"), installed).unwrap();
+            compiler
+                .arg("-L")
+                .arg(libraries)
+                .arg("-lhypeman")
+                .arg(format!("-Wl,-rpath,{}", into.path().display()));
+        }
+        Linked::Static => {
+            compiler.arg(libraries.join("libhypeman.a")).args(SYSTEM);
+        }
+    }
+    succeeds(&mut compiler);
+    program
+}
+
+/// A place with a VM that is not running: a directory with a disk.
+fn work() -> TempDir {
+    let work = tempfile::tempdir().unwrap();
+    std::fs::create_dir(work.path().join("vm")).unwrap();
+    std::fs::write(work.path().join("vm/disk.raw"), vec![7; 65536]).unwrap();
+    work
+}
+
+fn succeeds(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    output
+}
+
+/// Runs a program, shared and static, and expects it to succeed and to be silent: the library prints nothing.
+fn plays(language: Language, source: &str) {
+    for linked in [Linked::Shared, Linked::Static] {
+        let (place, work) = (tempfile::tempdir().unwrap(), work());
+        let output = succeeds(Command::new(program(language, source, linked, &place)).arg(work.path()));
+        assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{source}: {output:?}");
+    }
+}
+
+/// Runs a program with gcc's AddressSanitizer, which fails on a leak, a double free, or a use after a free.
+fn plays_clean(language: Language, source: &str) {
+    let (place, work) = (tempfile::tempdir().unwrap(), work());
+    let program = program(language, source, Linked::Sanitised, &place);
+    succeeds(Command::new(program).arg(work.path()));
+}
+
+#[test]
+fn the_header_stands_alone_in_c99_and_may_be_included_twice() {
+    compiles(Language::C99, "header.c");
+    compiles(Language::C99, "layout.c");
+}
+
+#[test]
+fn the_headers_stand_alone_in_cpp17_and_may_be_included_twice() {
+    if built::found("g++", "the_headers_stand_alone_in_cpp17_and_may_be_included_twice") {
+        compiles(Language::Cpp17, "header.c");
+        compiles(Language::Cpp17, "layout.c");
+        compiles(Language::Cpp17, "header.cpp");
+    }
+}
+
+#[test]
+fn what_needs_no_data_directory() {
+    plays(Language::C99, "abi.c");
+    plays_clean(Language::C99, "abi.c");
+}
+
+/// The only program for valgrind: it knows no openat2 before version 3.20, and so opens no data directory.
+#[test]
+fn valgrind_finds_no_fault_in_what_needs_no_data_directory() {
+    if built::found("valgrind", "valgrind_finds_no_fault_in_what_needs_no_data_directory") {
+        let place = tempfile::tempdir().unwrap();
+        let program = program(Language::C99, "abi.c", Linked::Shared, &place);
+        let arguments = ["--quiet", "--leak-check=full", "--error-exitcode=99"];
+        succeeds(Command::new("valgrind").args(arguments).arg(program));
+    }
+}
+
+#[test]
+fn the_life_of_a_snapshot_in_c() {
+    plays(Language::C99, "lifecycle.c");
+    plays_clean(Language::C99, "lifecycle.c");
+}
+
+#[test]
+fn how_calls_are_ended_in_c() {
+    plays(Language::C99, "calls.c");
+    plays_clean(Language::C99, "calls.c");
+}
+
+#[test]
+fn the_life_of_a_snapshot_in_cpp() {
+    if built::found("g++", "the_life_of_a_snapshot_in_cpp") {
+        plays(Language::Cpp17, "lifecycle.cpp");
+        plays_clean(Language::Cpp17, "lifecycle.cpp");
+    }
+}

@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// libhypeman for C++17: hypeman.h with RAII, exceptions and the standard library's types. Header only.
+//
+//     hypeman::Hypeman hm("/var/lib/hypeman");
+//     hypeman::Snapshot s = hm.instances().snapshots().create("nginx1", {hypeman::Kind::Standby, "baseline"});
+//     for (const hypeman::Snapshot &each : hm.snapshots().list()) std::cout << each.id() << '\n';
+//
+// Every call throws hypeman::Error. Objects are cheap to copy, immutable (but for Cancel, whose use from several
+// threads is its purpose), may be used by any thread, and may outlive the Hypeman they were made with. Calls block.
+// See hypeman.h for what each call does.
+#ifndef HYPEMAN_HPP
+#define HYPEMAN_HPP
+
+#include "hypeman.h"
+
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hypeman {
+
+using Tags = std::map<std::string, std::string>;
+
+// What went wrong in a call: what() says what happened and what to do, code() is stable.
+class Error : public std::runtime_error {
+public:
+    Error(hypeman_status status, const std::string &message)
+        : std::runtime_error(message), status_(status) {
+        if (const char *code = hypeman_status_code(status)) code_ = code;
+    }
+
+    // Takes the error over.
+    static Error taken(hypeman_error *raw) {
+        const std::unique_ptr<hypeman_error, decltype(&hypeman_error_free)> error(raw, hypeman_error_free);
+        Error made(hypeman_error_status(raw), hypeman_error_message(raw));
+        made.code_ = hypeman_error_code(raw);
+        if (const char *path = hypeman_error_path(raw)) made.path_ = path;
+        if (const char *id = hypeman_error_id(raw)) made.id_ = id;
+        made.system_ = hypeman_error_errno(raw);
+        return made;
+    }
+
+    // One of HYPEMAN_STATUS_...
+    hypeman_status status() const noexcept { return status_; }
+    // The stable code string, such as "not_found".
+    const std::string &code() const noexcept { return code_; }
+    // The path concerned, where there is one.
+    const std::optional<std::filesystem::path> &path() const noexcept { return path_; }
+    // The id of the snapshot or instance concerned, where there is one.
+    const std::optional<std::string> &id() const noexcept { return id_; }
+    // The error number of the operating system, or 0 where there is none.
+    int system_error_number() const noexcept { return system_; }
+
+private:
+    hypeman_status status_;
+    std::string code_;
+    std::optional<std::filesystem::path> path_;
+    std::optional<std::string> id_;
+    int system_ = 0;
+};
+
+namespace detail {
+
+// A text for C, which would stop at a NUL inside it and so mean something else.
+inline const char *text(const std::string &text) {
+    if (text.find('\0') != std::string::npos) throw Error(HYPEMAN_STATUS_INVALID_REQUEST, "a text has a NUL in it");
+    return text.c_str();
+}
+inline const char *text(const std::optional<std::string> &given) { return given ? text(*given) : nullptr; }
+inline const char *text(const std::optional<std::filesystem::path> &given) {
+    return given ? text(given->native()) : nullptr;
+}
+
+inline std::string string(const char *borrowed) { return borrowed ? borrowed : ""; }
+inline std::optional<std::string> optional(const char *borrowed) {
+    return borrowed ? std::optional<std::string>(borrowed) : std::nullopt;
+}
+inline std::optional<std::filesystem::path> optional_path(const char *borrowed) {
+    return borrowed ? std::optional<std::filesystem::path>(borrowed) : std::nullopt;
+}
+
+inline std::string json(char *given) {
+    const std::unique_ptr<char, decltype(&hypeman_string_free)> owned(given, hypeman_string_free);
+    if (!given) throw Error(HYPEMAN_STATUS_NOT_SUPPORTED, "this cannot be written as JSON: a path is not UTF-8");
+    return given;
+}
+
+template <typename Object, typename Value>
+std::optional<Value> present(int32_t (*getter)(const Object *, Value *), const Object *object) {
+    Value value{};
+    return getter(object, &value) ? std::optional<Value>(value) : std::nullopt;
+}
+
+// Makes a call that only succeeds or fails.
+template <typename Function, typename... Arguments> void call(Function function, Arguments... arguments) {
+    hypeman_error *error = nullptr;
+    if (function(arguments..., &error) != HYPEMAN_STATUS_OK) throw Error::taken(error);
+}
+
+// Makes a call that hands out an object.
+template <typename Object, typename Function, typename... Arguments>
+std::shared_ptr<Object> made(void (*free)(Object *), Function function, Arguments... arguments) {
+    Object *object = nullptr;
+    call(function, arguments..., &object);
+    return std::shared_ptr<Object>(object, free);
+}
+
+} // namespace detail
+
+// Compression of guest memory; as it is made, on with the default algorithm at its default level.
+struct Compression {
+    bool enabled = true;
+    std::optional<std::string> algorithm; // "zstd" or "lz4"
+    std::optional<std::int64_t> level;    // zstd: 1 to 19; lz4: 0 to 9
+
+    static std::optional<Compression> from(const hypeman_compression *raw) {
+        if (!raw) return std::nullopt;
+        return Compression{raw->enabled != 0, detail::optional(raw->algorithm),
+                           raw->has_level ? std::optional<std::int64_t>(raw->level) : std::nullopt};
+    }
+};
+
+namespace detail {
+
+// Compression as C sees it, for the time of a call.
+struct RawCompression {
+    explicit RawCompression(const std::optional<Compression> &given) {
+        if (!given) return;
+        raw.enabled = given->enabled;
+        raw.has_level = given->level.has_value();
+        raw.level = given->level.value_or(0);
+        raw.algorithm = text(given->algorithm);
+        pointer = &raw;
+    }
+    RawCompression(const RawCompression &) = delete;
+    RawCompression &operator=(const RawCompression &) = delete;
+
+    hypeman_compression raw = HYPEMAN_COMPRESSION_INIT;
+    const hypeman_compression *pointer = nullptr;
+};
+
+inline std::vector<hypeman_tag> raw(const Tags &tags) {
+    std::vector<hypeman_tag> raw;
+    for (const auto &[key, value] : tags) raw.push_back({text(key), text(value)});
+    return raw;
+}
+
+} // namespace detail
+
+// Ends running calls, from any thread. Copies are the same token.
+class Cancel {
+public:
+    Cancel() : raw_(hypeman_cancel_new(), hypeman_cancel_free) {}
+    void request() const noexcept { hypeman_cancel_request(raw_.get()); }
+    const hypeman_cancel *raw() const noexcept { return raw_.get(); }
+
+private:
+    std::shared_ptr<hypeman_cancel> raw_;
+};
+
+enum class Phase : std::int32_t {
+    Preparing = HYPEMAN_PHASE_PREPARING,
+    SavingMemory = HYPEMAN_PHASE_SAVING_MEMORY,
+    CopyingDisks = HYPEMAN_PHASE_COPYING_DISKS,
+    Syncing = HYPEMAN_PHASE_SYNCING,
+    Compressing = HYPEMAN_PHASE_COMPRESSING,
+};
+
+struct Progress {
+    Phase phase;
+    std::uint64_t bytes_done;
+    std::uint64_t bytes_total; // 0 while unknown
+};
+
+// How one long call is watched and ended.
+struct Call {
+    std::optional<std::chrono::milliseconds> timeout; // zero is over at once
+    std::optional<Cancel> cancel;
+    // Hears how far the call has come, on the calling thread; false cancels. What it throws cancels, too, and is
+    // thrown by the call.
+    std::function<bool(const Progress &)> progress;
+};
+
+namespace detail {
+
+// A call as C sees it. No exception may cross C: what the callback throws waits here.
+struct RawCall {
+    explicit RawCall(const Call &call) : listener(call.progress) {
+        if (call.timeout) {
+            const auto ms = call.timeout->count();
+            raw.timeout_ms = ms > 0 ? static_cast<std::uint64_t>(ms) : HYPEMAN_TIMEOUT_AT_ONCE;
+        }
+        if (call.cancel) raw.cancel = call.cancel->raw();
+        if (listener) {
+            raw.progress = hear;
+            raw.user = this;
+        }
+    }
+    RawCall(const RawCall &) = delete;
+    RawCall &operator=(const RawCall &) = delete;
+
+    // Makes `what` with this call, and throws what the callback threw.
+    template <typename What> auto run(What what) {
+        try {
+            return what(&raw);
+        } catch (const Error &) {
+            if (thrown) std::rethrow_exception(thrown);
+            throw;
+        }
+    }
+
+    static int hear(const hypeman_progress *progress, void *user) noexcept {
+        auto *self = static_cast<RawCall *>(user);
+        try {
+            const Progress told{static_cast<Phase>(progress->phase), progress->bytes_done, progress->bytes_total};
+            return self->listener(told) ? 0 : 1;
+        } catch (...) {
+            self->thrown = std::current_exception();
+            return 1;
+        }
+    }
+
+    hypeman_call_options raw = HYPEMAN_CALL_OPTIONS_INIT;
+    const std::function<bool(const Progress &)> &listener;
+    std::exception_ptr thrown;
+};
+
+} // namespace detail
+
+enum class Kind : std::int32_t {
+    Unknown = 0, // of a newer version: see Snapshot::kind_name
+    Standby = HYPEMAN_KIND_STANDBY,
+    Stopped = HYPEMAN_KIND_STOPPED,
+};
+
+// A snapshot: the 14 fields of the API.
+class Snapshot {
+public:
+    explicit Snapshot(std::shared_ptr<const hypeman_snapshot> raw) : raw_(std::move(raw)) {}
+
+    std::string id() const { return hypeman_snapshot_id(raw()); }
+    std::string created_at() const { return hypeman_snapshot_created_at(raw()); }
+    std::chrono::system_clock::time_point created_at_time() const {
+        return std::chrono::system_clock::time_point(
+            std::chrono::milliseconds(hypeman_snapshot_created_at_unix_ms(raw())));
+    }
+    Kind kind() const { return static_cast<Kind>(hypeman_snapshot_kind(raw())); }
+    std::string kind_name() const { return hypeman_snapshot_kind_name(raw()); }
+    std::uint64_t size_bytes() const { return hypeman_snapshot_size_bytes(raw()); }
+    std::string source_hypervisor() const { return hypeman_snapshot_source_hypervisor(raw()); }
+    std::string source_instance_id() const { return hypeman_snapshot_source_instance_id(raw()); }
+    std::string source_instance_name() const { return hypeman_snapshot_source_instance_name(raw()); }
+    std::optional<std::uint64_t> compressed_size_bytes() const {
+        return detail::present(hypeman_snapshot_compressed_size_bytes, raw());
+    }
+    std::optional<Compression> compression() const { return Compression::from(hypeman_snapshot_compression(raw())); }
+    std::optional<std::string> compression_error() const {
+        return detail::optional(hypeman_snapshot_compression_error(raw()));
+    }
+    std::optional<std::string> compression_state() const {
+        return detail::optional(hypeman_snapshot_compression_state(raw()));
+    }
+    std::optional<std::string> name() const { return detail::optional(hypeman_snapshot_name(raw())); }
+    Tags tags() const {
+        Tags tags;
+        for (std::size_t i = 0; i < hypeman_snapshot_tag_count(raw()); i++)
+            tags.emplace(hypeman_snapshot_tag_key(raw(), i), hypeman_snapshot_tag_value(raw(), i));
+        return tags;
+    }
+    std::optional<std::uint64_t> uncompressed_size_bytes() const {
+        return detail::present(hypeman_snapshot_uncompressed_size_bytes, raw());
+    }
+    std::string to_json() const { return detail::json(hypeman_snapshot_to_json(raw())); }
+
+    const hypeman_snapshot *raw() const noexcept { return raw_.get(); }
+
+private:
+    std::shared_ptr<const hypeman_snapshot> raw_;
+};
+
+struct PayloadFile {
+    std::string path; // beneath guest/
+    std::uint64_t size_bytes;
+    std::uint64_t allocated_bytes;
+};
+
+// A snapshot from inside: what the 14 fields cannot say.
+class Inspection {
+public:
+    explicit Inspection(std::shared_ptr<const hypeman_inspection> raw) : raw_(std::move(raw)) {}
+
+    Snapshot snapshot() const {
+        return Snapshot(std::shared_ptr<const hypeman_snapshot>(raw_, hypeman_inspection_snapshot(raw())));
+    }
+    std::vector<PayloadFile> files() const {
+        std::vector<PayloadFile> files;
+        for (std::size_t i = 0; i < hypeman_inspection_file_count(raw()); i++)
+            files.push_back({hypeman_inspection_file_path(raw(), i), hypeman_inspection_file_size_bytes(raw(), i),
+                             hypeman_inspection_file_allocated_bytes(raw(), i)});
+        return files;
+    }
+    std::uint64_t allocated_bytes() const { return hypeman_inspection_allocated_bytes(raw()); }
+    std::optional<std::string> source_state() const {
+        return detail::optional(hypeman_inspection_source_state(raw()));
+    }
+    std::optional<double> paused_ms() const { return detail::present(hypeman_inspection_paused_ms, raw()); }
+    std::optional<double> saving_memory_ms() const {
+        return detail::present(hypeman_inspection_saving_memory_ms, raw());
+    }
+    std::optional<double> copying_disks_ms() const {
+        return detail::present(hypeman_inspection_copying_disks_ms, raw());
+    }
+    std::optional<std::string> hypervisor_version() const {
+        return detail::optional(hypeman_inspection_hypervisor_version(raw()));
+    }
+    std::optional<std::string> memory_format() const {
+        return detail::optional(hypeman_inspection_memory_format(raw()));
+    }
+    std::optional<std::string> memory_file() const { return detail::optional(hypeman_inspection_memory_file(raw())); }
+    std::optional<std::string> libhypeman_version() const {
+        return detail::optional(hypeman_inspection_libhypeman_version(raw()));
+    }
+    std::string to_json() const { return detail::json(hypeman_inspection_to_json(raw())); }
+
+    const hypeman_inspection *raw() const noexcept { return raw_.get(); }
+
+private:
+    std::shared_ptr<const hypeman_inspection> raw_;
+};
+
+struct Disk {
+    std::filesystem::path path;
+    bool readonly = false;
+};
+
+// A VM, where it is and what it did when it was looked up.
+class Instance {
+public:
+    explicit Instance(std::shared_ptr<const hypeman_instance> raw) : raw_(std::move(raw)) {}
+
+    std::string id() const { return hypeman_instance_id(raw()); }
+    std::string name() const { return hypeman_instance_name(raw()); }
+    std::string hypervisor() const { return hypeman_instance_hypervisor(raw()); }
+    std::string state() const { return hypeman_instance_state(raw()); }
+    std::string origin() const { return hypeman_instance_origin(raw()); }
+    std::string created_at() const { return hypeman_instance_created_at(raw()); }
+    std::optional<std::filesystem::path> api_socket() const {
+        return detail::optional_path(hypeman_instance_api_socket(raw()));
+    }
+    std::optional<std::filesystem::path> directory() const {
+        return detail::optional_path(hypeman_instance_directory(raw()));
+    }
+    std::vector<Disk> disks() const {
+        std::vector<Disk> disks;
+        for (std::size_t i = 0; i < hypeman_instance_disk_count(raw()); i++)
+            disks.push_back({hypeman_instance_disk_path(raw(), i), hypeman_instance_disk_readonly(raw(), i) != 0});
+        return disks;
+    }
+    std::optional<Compression> compression() const { return Compression::from(hypeman_instance_compression(raw())); }
+    std::string to_json() const { return detail::json(hypeman_instance_to_json(raw())); }
+
+    const hypeman_instance *raw() const noexcept { return raw_.get(); }
+
+private:
+    std::shared_ptr<const hypeman_instance> raw_;
+};
+
+// What to capture, and how to call it.
+struct CreateOptions {
+    Kind kind;
+    std::optional<std::string> name = std::nullopt;
+    Tags tags = {};
+    std::optional<Compression> compression = std::nullopt;
+};
+
+// Which snapshots to list: what is set must match, exactly.
+struct ListOptions {
+    std::optional<Kind> kind = std::nullopt;
+    std::optional<std::string> name = std::nullopt;
+    std::optional<std::string> source_instance_id = std::nullopt;
+    Tags tags = {};
+};
+
+// What the host tells of a VM that it runs.
+struct RegisterOptions {
+    std::string name;
+    std::string hypervisor;
+    std::optional<std::string> id = std::nullopt;
+    std::optional<std::filesystem::path> api_socket = std::nullopt;
+    std::optional<std::filesystem::path> directory = std::nullopt;
+    std::vector<Disk> disks = {};
+    std::optional<Compression> compression = std::nullopt;
+};
+
+// How to open a data directory.
+struct OpenOptions {
+    bool read_only = false;
+    bool allow_network_fs = false;
+    bool owns_server_instances = false;
+    std::uint32_t threads = 0; // 0: as many as there are CPUs
+    std::optional<Compression> compression = std::nullopt;
+    std::optional<std::string> durability = std::nullopt; // "full" or "relaxed"
+};
+
+// Snapshots, as made from an instance.
+class InstanceSnapshots {
+public:
+    explicit InstanceSnapshots(std::shared_ptr<hypeman_handle> handle) : handle_(std::move(handle)) {}
+
+    Snapshot create(const std::string &instance, const CreateOptions &given, const Call &call = {}) const {
+        const std::vector<hypeman_tag> tags = detail::raw(given.tags);
+        const detail::RawCompression compression(given.compression);
+        hypeman_create_options options = HYPEMAN_CREATE_OPTIONS_INIT;
+        options.kind = static_cast<std::int32_t>(given.kind);
+        options.name = detail::text(given.name);
+        options.tags = tags.empty() ? nullptr : tags.data();
+        options.tag_count = tags.size();
+        options.compression = compression.pointer;
+        return detail::RawCall(call).run([&](const hypeman_call_options *watched) {
+            options.call = watched;
+            return Snapshot(detail::made(hypeman_snapshot_free, hypeman_snapshot_create, handle_.get(),
+                                         detail::text(instance), &options));
+        });
+    }
+
+private:
+    std::shared_ptr<hypeman_handle> handle_;
+};
+
+class Instances {
+public:
+    explicit Instances(std::shared_ptr<hypeman_handle> handle) : handle_(std::move(handle)) {}
+
+    // "register" is a word of the language.
+    Instance register_instance(const RegisterOptions &given) const {
+        std::vector<hypeman_disk> disks;
+        for (const Disk &disk : given.disks) disks.push_back({detail::text(disk.path.native()), disk.readonly, 0});
+        const detail::RawCompression compression(given.compression);
+        hypeman_register_options options = HYPEMAN_REGISTER_OPTIONS_INIT;
+        options.name = detail::text(given.name);
+        options.hypervisor = detail::text(given.hypervisor);
+        options.id = detail::text(given.id);
+        options.api_socket = detail::text(given.api_socket);
+        options.directory = detail::text(given.directory);
+        options.disks = disks.empty() ? nullptr : disks.data();
+        options.disk_count = disks.size();
+        options.compression = compression.pointer;
+        return Instance(detail::made(hypeman_instance_free, hypeman_instance_register, handle_.get(), &options));
+    }
+    Instance get(const std::string &id) const {
+        return Instance(
+            detail::made(hypeman_instance_free, hypeman_instance_get, handle_.get(), detail::text(id)));
+    }
+    std::vector<Instance> list() const {
+        const auto all = detail::made(hypeman_instances_free, hypeman_instance_list, handle_.get());
+        std::vector<Instance> instances;
+        for (std::size_t i = 0; i < hypeman_instances_count(all.get()); i++)
+            instances.emplace_back(std::shared_ptr<const hypeman_instance>(all, hypeman_instances_at(all.get(), i)));
+        return instances;
+    }
+    void unregister(const std::string &id) const {
+        detail::call(hypeman_instance_unregister, handle_.get(), detail::text(id));
+    }
+    InstanceSnapshots snapshots() const { return InstanceSnapshots(handle_); }
+
+private:
+    std::shared_ptr<hypeman_handle> handle_;
+};
+
+class Snapshots {
+public:
+    explicit Snapshots(std::shared_ptr<hypeman_handle> handle) : handle_(std::move(handle)) {}
+
+    std::vector<Snapshot> list(const ListOptions &given = {}) const {
+        const std::vector<hypeman_tag> tags = detail::raw(given.tags);
+        hypeman_list_options options = HYPEMAN_LIST_OPTIONS_INIT;
+        if (given.kind) options.kind = static_cast<std::int32_t>(*given.kind);
+        options.name = detail::text(given.name);
+        options.source_instance_id = detail::text(given.source_instance_id);
+        options.tags = tags.empty() ? nullptr : tags.data();
+        options.tag_count = tags.size();
+        const auto all = detail::made(hypeman_snapshots_free, hypeman_snapshot_list, handle_.get(), &options);
+        std::vector<Snapshot> snapshots;
+        for (std::size_t i = 0; i < hypeman_snapshots_count(all.get()); i++)
+            snapshots.emplace_back(std::shared_ptr<const hypeman_snapshot>(all, hypeman_snapshots_at(all.get(), i)));
+        return snapshots;
+    }
+    Snapshot get(const std::string &id) const {
+        return Snapshot(
+            detail::made(hypeman_snapshot_free, hypeman_snapshot_get, handle_.get(), detail::text(id)));
+    }
+    // "delete" is a word of the language.
+    void remove(const std::string &id) const {
+        detail::call(hypeman_snapshot_delete, handle_.get(), detail::text(id));
+    }
+    Snapshot wait(const std::string &id, const Call &call = {}) const {
+        return detail::RawCall(call).run([&](const hypeman_call_options *watched) {
+            return Snapshot(detail::made(hypeman_snapshot_free, hypeman_snapshot_wait, handle_.get(),
+                                         detail::text(id), watched));
+        });
+    }
+    Snapshot compress(const std::string &id, const std::optional<Compression> &given = std::nullopt) const {
+        const detail::RawCompression compression(given);
+        return Snapshot(detail::made(hypeman_snapshot_free, hypeman_snapshot_compress, handle_.get(),
+                                     detail::text(id), compression.pointer));
+    }
+    Snapshot cancel_compression(const std::string &id) const {
+        return Snapshot(detail::made(hypeman_snapshot_free, hypeman_snapshot_cancel_compression, handle_.get(),
+                                     detail::text(id)));
+    }
+    Inspection inspect(const std::string &id) const {
+        return Inspection(
+            detail::made(hypeman_inspection_free, hypeman_snapshot_inspect, handle_.get(), detail::text(id)));
+    }
+
+private:
+    std::shared_ptr<hypeman_handle> handle_;
+};
+
+// An open data directory, closed with the last copy of it and of what it gave out.
+class Hypeman {
+public:
+    // Opens $HYPEMAN_DATA_DIR, else /var/lib/hypeman, where no data directory is given.
+    explicit Hypeman(const std::optional<std::filesystem::path> &data_dir = std::nullopt,
+                     const OpenOptions &given = {}) {
+        const detail::RawCompression compression(given.compression);
+        hypeman_open_options options = HYPEMAN_OPEN_OPTIONS_INIT;
+        options.read_only = given.read_only;
+        options.allow_network_fs = given.allow_network_fs;
+        options.owns_server_instances = given.owns_server_instances;
+        options.threads = given.threads;
+        options.compression = compression.pointer;
+        options.durability = detail::text(given.durability);
+        handle_ = detail::made(hypeman_close, hypeman_open, detail::text(data_dir), &options);
+    }
+
+    std::filesystem::path data_dir() const { return hypeman_data_dir(handle_.get()); }
+    Instances instances() const { return Instances(handle_); }
+    Snapshots snapshots() const { return Snapshots(handle_); }
+    // Later calls, of any thread and any copy, throw `closed`. Twice is fine.
+    void close() const noexcept { hypeman_shutdown(handle_.get()); }
+
+private:
+    std::shared_ptr<hypeman_handle> handle_;
+};
+
+} // namespace hypeman
+
+#endif
