@@ -1,1 +1,11 @@
-//! hypeman-tests
+//! What the tests of behaviour share: fixtures, cases and their comparison, a guest of our own, and real VMs to run
+//! it in. Panics freely: it is only ever part of a test.
+#![allow(clippy::missing_panics_doc)]
+
+pub mod case;
+pub mod compare;
+pub mod fixture;
+pub mod guest;
+pub mod language;
+pub mod qmp;
+pub mod vm;

@@ -1,0 +1,57 @@
+//! A QMP client for tests: the second opinion on what QEMU does. Shares no code with the driver under test.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// A conversation with one QEMU.
+#[derive(Debug)]
+pub struct Qmp {
+    writer: UnixStream,
+    reader: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    /// Opens a conversation; no answer may take longer than a minute.
+    pub fn connect(socket: &Path) -> Self {
+        let writer = UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+        writer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let reader = BufReader::new(writer.try_clone().unwrap());
+        let mut qmp = Self { writer, reader };
+        assert!(qmp.read().get("QMP").is_some(), "no greeting on {}", socket.display());
+        qmp.run("qmp_capabilities", json!({}));
+        qmp
+    }
+
+    /// Runs a command and returns its answer; events are passed over.
+    pub fn run(&mut self, command: &str, arguments: Value) -> Value {
+        let line = json!({"execute": command, "arguments": arguments}).to_string();
+        self.writer.write_all(line.as_bytes()).unwrap();
+        loop {
+            let mut answer = self.read();
+            assert!(answer.get("error").is_none(), "{command}: {answer}");
+            if let Some(result) = answer.get_mut("return") {
+                return result.take();
+            }
+        }
+    }
+
+    /// What `query-status` says: `running`, `paused`, `postmigrate`, `inmigrate`, ...
+    pub fn status(&mut self) -> String {
+        self.run("query-status", json!({}))["status"].as_str().expect("a status is a string").to_owned()
+    }
+
+    /// Waits for the event `name`; other lines are passed over.
+    pub fn wait_for_event(&mut self, name: &str) {
+        while self.read()["event"] != name {}
+    }
+
+    fn read(&mut self) -> Value {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).expect("QEMU answers within a minute");
+        serde_json::from_str(&line).unwrap_or_else(|e| panic!("QEMU said {line:?}: {e}"))
+    }
+}
