@@ -1,6 +1,6 @@
 //! A QMP client for tests: the second opinion on what QEMU does. Shares no code with the driver under test.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -15,15 +15,15 @@ pub struct Qmp {
 }
 
 impl Qmp {
-    /// Opens a conversation; no answer may take longer than a minute.
-    pub fn connect(socket: &Path) -> Self {
-        let writer = UnixStream::connect(socket).unwrap_or_else(|e| panic!("{}: {e}", socket.display()));
+    /// Opens a conversation, unless nothing listens; no answer may take longer than a minute.
+    pub fn connect(socket: &Path) -> io::Result<Self> {
+        let writer = UnixStream::connect(socket)?;
         writer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let reader = BufReader::new(writer.try_clone().unwrap());
         let mut qmp = Self { writer, reader };
         assert!(qmp.read().get("QMP").is_some(), "no greeting on {}", socket.display());
         qmp.run("qmp_capabilities", json!({}));
-        qmp
+        Ok(qmp)
     }
 
     /// Runs a command and returns its answer; events are passed over.

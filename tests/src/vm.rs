@@ -89,11 +89,14 @@ impl Vm {
             .unwrap();
         let control = directory.join("control.sock");
         let began = Instant::now();
-        while !control.exists() {
-            assert!(began.elapsed() < PATIENCE, "QEMU did not start: {}", log_of(directory));
+        let control = loop {
+            match Qmp::connect(&control) {
+                Ok(control) => break control,
+                Err(e) => assert!(began.elapsed() < PATIENCE, "QEMU: {e}: {}", log_of(directory)),
+            }
             thread::sleep(Duration::from_millis(5));
-        }
-        Self { process, directory: directory.to_owned(), control: Qmp::connect(&control) }
+        };
+        Self { process, directory: directory.to_owned(), control }
     }
 
     /// The directory of this VM: `disk.raw`, `serial.log` and the sockets.

@@ -1,0 +1,58 @@
+//! One behaviour in every language: plays each case through the runner of each language, and requires the same
+//! answers, byte for byte. `README.md` says what a case and a runner are. `UPDATE=1` writes what Rust answers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use hypeman_tests::case::{self, Case};
+use hypeman_tests::compare::{compare, normalise};
+use hypeman_tests::fixture::Fixture;
+use hypeman_tests::language::{Language, Runner};
+use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let rust = Path::new(env!("CARGO_BIN_EXE_conformance-runner"));
+    let cases = case::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/cases"));
+    if std::env::var_os("UPDATE").is_some() {
+        update(&cases, &Runner::new(Language::Rust, rust, Path::new("")).expect("the runner in Rust was built"));
+    }
+    let mut trials = Vec::new();
+    for language in Language::wanted() {
+        let runner = Arc::new(Runner::new(language, rust, Path::new(env!("CARGO_TARGET_TMPDIR"))));
+        for (name, path) in &cases {
+            let (runner, path) = (Arc::clone(&runner), path.clone());
+            trials.push(Trial::test(format!("{name}::{}", language.as_str()), move || {
+                let runner = runner.as_ref().as_ref().map_err(Failed::from)?;
+                let expected = Case::read(&path);
+                compare(&expected.expectations(), &play(runner, &path)?).map_err(Failed::from)
+            }));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Plays the case in `path` on a data directory of its own, which must be clean afterwards.
+fn play(runner: &Runner, path: &Path) -> Result<Vec<Value>, String> {
+    let fixture = Fixture::new(&Case::read(path).files);
+    let output = runner.play(path, &fixture.data(), &fixture.work())?;
+    let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
+    for left in ["staging", "trash"] {
+        let directory = fixture.data().join("snapshots/.libhypeman").join(left);
+        if let Some(entry) = fs::read_dir(directory).ok().and_then(|mut entries| entries.next()) {
+            return Err(format!("a file was left behind in {left}: {entry:?}"));
+        }
+    }
+    normalise(&output, &text, &fixture)
+}
+
+fn update(cases: &[(String, PathBuf)], runner: &Runner) {
+    for (name, path) in cases {
+        let mut case = Case::read(path);
+        case.expect(play(runner, path).unwrap_or_else(|e| panic!("{name}: {e}")));
+        case.write(path);
+    }
+}

@@ -1,0 +1,147 @@
+//! The languages, and how the runner of each is built and started.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+// A case takes seconds at most; this only ends a runner that hangs.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A language that libhypeman is used from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Rust, through `hypeman-core`.
+    Rust,
+    /// C, through `include/hypeman.h` and the shared library.
+    C,
+    /// Python, through the installed `libhypeman`.
+    Python,
+    /// Node, through `bindings/node`.
+    Node,
+}
+
+impl Language {
+    /// Every language.
+    pub const ALL: [Self; 4] = [Self::Rust, Self::C, Self::Python, Self::Node];
+
+    /// The name in reports and in `HYPEMAN_CONFORMANCE_LANGS`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::C => "c",
+            Self::Python => "python",
+            Self::Node => "node",
+        }
+    }
+
+    /// The languages that `$HYPEMAN_CONFORMANCE_LANGS` names, separated by commas; all of them where it is not set.
+    pub fn wanted() -> Vec<Self> {
+        let Ok(names) = env::var("HYPEMAN_CONFORMANCE_LANGS") else { return Self::ALL.to_vec() };
+        let find = |name: &str| {
+            let known = Self::ALL.into_iter().find(|language| language.as_str() == name);
+            known.unwrap_or_else(|| panic!("HYPEMAN_CONFORMANCE_LANGS: {name:?} is none of rust, c, python, node"))
+        };
+        names.split(',').map(|name| find(name.trim())).collect()
+    }
+}
+
+/// How to start the runner of a language.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    program: OsString,
+    first: Option<PathBuf>,
+    library_path: Option<PathBuf>,
+}
+
+impl Runner {
+    /// Prepares the runner of `language`; the one in C is built into `scratch`, `rust` is the one in Rust.
+    ///
+    /// # Errors
+    /// Says what is missing and how to get it.
+    pub fn new(language: Language, rust: &Path, scratch: &Path) -> Result<Self, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let runners = root.join("tests/conformance/runners");
+        let script = |program: OsString, name: &str| {
+            Ok(Self { program, first: Some(present(runners.join(name))?), library_path: None })
+        };
+        match language {
+            Language::Rust => Ok(Self { program: rust.into(), first: None, library_path: None }),
+            Language::C => build_c(&root, &present(runners.join("runner.c"))?, scratch),
+            Language::Python => {
+                let python = env::var_os("HYPEMAN_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
+                script(python.into(), "runner.py")
+            }
+            Language::Node => script("node".into(), "runner.js"),
+        }
+    }
+
+    /// Plays the case in `case` and returns what the runner printed.
+    ///
+    /// # Errors
+    /// When it cannot start, fails, hangs, or says something on its stderr: the library must be silent in its host.
+    pub fn play(&self, case: &Path, data: &Path, work: &Path) -> Result<String, String> {
+        let (out, err) = (work.with_file_name("stdout"), work.with_file_name("stderr"));
+        let create = |path: &Path| fs::File::create(path).map_err(|e| format!("{}: {e}", path.display()));
+        let mut command = Command::new(&self.program);
+        command.args(&self.first).arg(case).arg(data).arg(work).stdin(Stdio::null());
+        if let Some(library_path) = &self.library_path {
+            command.env("LD_LIBRARY_PATH", library_path);
+        }
+        let mut process = command
+            .stdout(create(&out)?)
+            .stderr(create(&err)?)
+            .spawn()
+            .map_err(|e| format!("cannot start {}: {e}", self.program.display()))?;
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = process.try_wait().map_err(|e| e.to_string())? {
+                break status;
+            }
+            if began.elapsed() > PATIENCE {
+                process.kill().and_then(|()| process.wait()).map_err(|e| e.to_string())?;
+                return Err(format!("the runner did not end within {} s", PATIENCE.as_secs()));
+            }
+            thread::sleep(Duration::from_millis(2));
+        };
+        let read = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let (out, err) = (read(&out).map_err(|e| e.to_string())?, read(&err).map_err(|e| e.to_string())?);
+        if status.success() && err.is_empty() { Ok(out) } else { Err(format!("the runner ended with {status}:\n{err}{out}")) }
+    }
+}
+
+fn present(path: PathBuf) -> Result<PathBuf, String> {
+    if path.exists() { Ok(path) } else { Err(format!("{} is missing", path.display())) }
+}
+
+/// `$HYPEMAN_LIB_DIR`, else the release directory of this build: where `libhypeman.so` lies.
+fn library_directory(root: &Path) -> PathBuf {
+    let target = || env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    env::var_os("HYPEMAN_LIB_DIR").map_or_else(|| target().join("release"), PathBuf::from)
+}
+
+fn build_c(root: &Path, source: &Path, scratch: &Path) -> Result<Runner, String> {
+    let library_path = library_directory(root);
+    present(library_path.join("libhypeman.so"))
+        .map_err(|e| format!("{e}: cargo build --release -p hypeman-ffi makes it"))?;
+    let program = scratch.join("conformance-runner-c");
+    let gcc = Command::new("gcc")
+        .args(["-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-g"])
+        .arg("-I")
+        .arg(root.join("include"))
+        .arg(source)
+        .arg("-o")
+        .arg(&program)
+        .arg("-L")
+        .arg(&library_path)
+        .args(["-lhypeman", "-lcjson"])
+        .output()
+        .map_err(|e| format!("cannot start gcc: {e}; apt-get install gcc libcjson-dev"))?;
+    if !gcc.status.success() {
+        return Err(format!("gcc (needs libcjson-dev): {}", String::from_utf8_lossy(&gcc.stderr)));
+    }
+    Ok(Runner { program: program.into(), first: None, library_path: Some(library_path) })
+}
