@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hypeman_core::{
-    Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, Durability, Host, HypervisorKind, Inspection,
-    Instance, InstanceState, Kind, Options, Origin, PayloadFile, Phase, Progress, RegisterInstance, Snapshot,
-    SnapshotFilter, SnapshotKind, Timestamp,
+    Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, Durability, Host, HypervisorKind,
+    Inspection, Instance, InstanceState, Kind, Options, Origin, PayloadFile, Phase, Progress,
+    RegisterInstance, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -20,15 +20,25 @@ fn api_json_is_the_api_of_the_core() {
         std::fs::write(&path, &now).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(committed, now, "the API has changed: UPDATE=1 cargo test -p hypeman-tests --test api, then review");
+    assert_eq!(
+        committed, now,
+        "the API has changed: UPDATE=1 cargo test -p hypeman-tests --test api, then review"
+    );
 }
 
 #[test]
 fn a_snapshot_has_the_14_fields_of_the_api_pages() {
     let fields = fields(snapshot(true), snapshot(false));
     let optional = |name: &str| fields[name]["optional"].as_bool().unwrap();
-    let always =
-        ["id", "created_at", "kind", "size_bytes", "source_hypervisor", "source_instance_id", "source_instance_name"];
+    let always = [
+        "id",
+        "created_at",
+        "kind",
+        "size_bytes",
+        "source_hypervisor",
+        "source_instance_id",
+        "source_instance_name",
+    ];
     let sometimes = [
         "compressed_size_bytes",
         "compression",
@@ -74,7 +84,8 @@ fn api() -> Value {
 /// The fields of a type as JSON: `all` has every one, `least` only those that are never left out.
 fn fields(all: impl Serialize, least: impl Serialize) -> Map<String, Value> {
     let object = |value: Value| value.as_object().cloned().expect("a type with fields");
-    let (all, least) = (object(serde_json::to_value(all).unwrap()), object(serde_json::to_value(least).unwrap()));
+    let (all, least) =
+        (object(serde_json::to_value(all).unwrap()), object(serde_json::to_value(least).unwrap()));
     let describe = |name: String, value: &Value| {
         let field = json!({"type": type_of(value), "optional": !least.contains_key(&name)});
         (name, field)

@@ -18,7 +18,10 @@ fn main() -> ExitCode {
     let rust = Path::new(env!("CARGO_BIN_EXE_conformance-runner"));
     let cases = case::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/cases"));
     if std::env::var_os("UPDATE").is_some() {
-        update(&cases, &Runner::new(Language::Rust, rust, Path::new("")).expect("the runner in Rust was built"));
+        update(
+            &cases,
+            &Runner::new(Language::Rust, rust, Path::new("")).expect("the runner in Rust was built"),
+        );
     }
     let mut trials = Vec::new();
     for language in Language::wanted() {

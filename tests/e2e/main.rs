@@ -1,2 +1,92 @@
-//! Real VMs.
-fn main() {}
+//! Real VMs: our guest under a real QEMU, captured through the Rust API while it runs.
+//!
+//! `$HYPEMAN_TEST_QEMU` names the QEMU to test with. Where there is none each story is skipped by name, unless
+//! `$HYPEMAN_REQUIRE` contains `qemu`; those that need a disk of their own are skipped without root.
+
+mod capture;
+mod crash;
+mod full;
+mod harness;
+mod refuse;
+mod scene;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// What a story needs beside the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    Qemu,
+    Root,
+    QemuAndRoot,
+    Nothing,
+}
+
+type Story = fn();
+
+const STORIES: [(&str, Needs, Story); 16] = [
+    ("qemu_alone_saves_and_loads_the_guest", Needs::Qemu, harness::qemu_alone_saves_and_loads_the_guest),
+    ("a_running_vm_is_captured_and_runs_on", Needs::Qemu, capture::a_running_vm_is_captured_and_runs_on),
+    ("a_snapshot_counts_on_in_a_second_vm", Needs::Qemu, capture::a_snapshot_counts_on_in_a_second_vm),
+    (
+        "a_zstd_snapshot_counts_on_in_a_second_vm",
+        Needs::Qemu,
+        capture::a_zstd_snapshot_counts_on_in_a_second_vm,
+    ),
+    (
+        "an_lz4_snapshot_counts_on_in_a_second_vm",
+        Needs::Qemu,
+        capture::an_lz4_snapshot_counts_on_in_a_second_vm,
+    ),
+    ("one_flipped_bit_is_noticed", Needs::Qemu, capture::one_flipped_bit_is_noticed),
+    ("a_paused_vm_stays_paused", Needs::Qemu, capture::a_paused_vm_stays_paused),
+    ("two_creates_at_once_take_turns", Needs::Qemu, capture::two_creates_at_once_take_turns),
+    ("a_cancelled_capture_lets_the_vm_run", Needs::Qemu, refuse::a_cancelled_capture_lets_the_vm_run),
+    ("a_monitor_with_another_client_is_busy", Needs::Qemu, refuse::a_monitor_with_another_client_is_busy),
+    ("a_frozen_qemu_gives_a_typed_error", Needs::Qemu, refuse::a_frozen_qemu_gives_a_typed_error),
+    ("a_vm_whose_qemu_died_is_stopped", Needs::Qemu, refuse::a_vm_whose_qemu_died_is_stopped),
+    ("a_host_killed_in_the_pause_is_made_good", Needs::Qemu, crash::a_host_killed_in_the_pause_is_made_good),
+    ("a_killed_compression_is_finished", Needs::Nothing, crash::a_killed_compression_is_finished),
+    ("a_full_disk_ends_a_capture_only", Needs::QemuAndRoot, full::a_full_disk_ends_a_capture_only),
+    ("a_full_disk_ends_a_compression_only", Needs::Root, full::a_full_disk_ends_a_compression_only),
+];
+
+fn main() -> ExitCode {
+    if crash::play_role() {
+        return ExitCode::SUCCESS;
+    }
+    let trials = STORIES.into_iter().map(|(name, needs, story)| match missing(needs) {
+        None => Trial::test(name, move || {
+            story();
+            Ok(())
+        }),
+        Some((what, reason)) if required(what) => Trial::test(name, move || Err(Failed::from(reason))),
+        Some((_, reason)) => {
+            writeln!(std::io::stderr(), "SKIP {name}: {reason}").expect("stderr takes a line");
+            Trial::test(name, || Ok(())).with_ignored_flag(true)
+        }
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+fn missing(needs: Needs) -> Option<(&'static str, &'static str)> {
+    let (qemu, root) = match needs {
+        Needs::Qemu => (true, false),
+        Needs::Root => (false, true),
+        Needs::QemuAndRoot => (true, true),
+        Needs::Nothing => (false, false),
+    };
+    if qemu && hypeman_tests::vm::qemu().is_none() {
+        return Some(("qemu", "no qemu-system-x86_64; install qemu-system-x86 or set HYPEMAN_TEST_QEMU"));
+    }
+    if root && !scene::can_mount() {
+        return Some(("root", "a small tmpfs cannot be mounted; run as root"));
+    }
+    None
+}
+
+fn required(what: &str) -> bool {
+    std::env::var("HYPEMAN_REQUIRE").is_ok_and(|names| names.split(',').any(|name| name.trim() == what))
+}

@@ -34,7 +34,8 @@ pub fn normalise(output: &str, case_text: &str, fixture: &Fixture) -> Result<Vec
         .lines()
         .map(|line| {
             let portable = paths.iter().fold(line.to_owned(), |line, (name, path)| line.replace(path, name));
-            let value = serde_json::from_str(&portable).map_err(|e| format!("not a line of JSON: {line}: {e}"))?;
+            let value =
+                serde_json::from_str(&portable).map_err(|e| format!("not a line of JSON: {line}: {e}"))?;
             Ok(names.replace(value))
         })
         .collect()
@@ -69,9 +70,9 @@ struct Names<'c> {
 impl Names<'_> {
     fn replace(&mut self, value: Value) -> Value {
         match value {
-            Value::Object(map) => {
-                Value::Object(sort(map).into_iter().map(|(key, value)| self.replace_field(key, value)).collect())
-            }
+            Value::Object(map) => Value::Object(
+                sort(map).into_iter().map(|(key, value)| self.replace_field(key, value)).collect(),
+            ),
             Value::Array(items) => items.into_iter().map(|item| self.replace(item)).collect(),
             Value::String(text) => Value::String(self.replace_ids(&text)),
             Value::Null | Value::Bool(_) | Value::Number(_) => value,
@@ -83,7 +84,9 @@ impl Names<'_> {
             return (key, Value::String((*name).to_owned()));
         }
         match value {
-            Value::String(time) if key == "created_at" && !self.case_text.contains(&time) && is_utc(&time) => {
+            Value::String(time)
+                if key == "created_at" && !self.case_text.contains(&time) && is_utc(&time) =>
+            {
                 (key, Value::String("<time>".to_owned()))
             }
             value => (self.replace_ids(&key), self.replace(value)),
@@ -161,7 +164,10 @@ mod tests {
             r#"{{"ok": {{"path": "{data}/x/{ID}", "id": "{OTHER}", "created_at": "2026-01-02T03:04:05.6Z"}}}}"#
         );
         let said = normalise(&line, "{}", &fixture).unwrap();
-        assert_eq!(said[0].to_string(), r#"{"ok":{"created_at":"<time>","id":"<id1>","path":"${data}/x/<id2>"}}"#);
+        assert_eq!(
+            said[0].to_string(),
+            r#"{"ok":{"created_at":"<time>","id":"<id1>","path":"${data}/x/<id2>"}}"#
+        );
     }
 
     #[test]

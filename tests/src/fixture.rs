@@ -45,6 +45,8 @@ pub enum Content {
     Link(String),
     /// A Unix socket.
     Socket(Socket),
+    /// Nothing: for the data directory itself, which is there otherwise.
+    Absent(Empty),
 }
 
 /// `{}`: nothing more to say.
@@ -77,8 +79,9 @@ impl Fixture {
     pub fn new(files: &BTreeMap<String, Entry>) -> Self {
         let root = tempfile::Builder::new().prefix("hypeman").tempdir().unwrap();
         let fixture = Self { root };
-        for directory in [fixture.data(), fixture.work()] {
-            fs::create_dir(directory).unwrap();
+        fs::create_dir(fixture.work()).unwrap();
+        if !files.contains_key("${data}") {
+            fs::create_dir(fixture.data()).unwrap();
         }
         for (path, entry) in files {
             fixture.put(path, entry);
@@ -104,7 +107,11 @@ impl Fixture {
 
     fn put(&self, path: &str, entry: &Entry) {
         let path = PathBuf::from(self.expand(path));
-        assert!(path.starts_with(self.root.path()), "{} must begin with ${{data}} or ${{work}}", path.display());
+        assert!(
+            path.starts_with(self.root.path()),
+            "{} must begin with ${{data}} or ${{work}}",
+            path.display()
+        );
         fs::create_dir_all(path.parent().expect("it lies in the fixture")).unwrap();
         match &entry.content {
             Content::Text(text) => fs::write(&path, self.expand(text)).unwrap(),
@@ -115,6 +122,7 @@ impl Fixture {
             Content::Directory(Empty {}) => fs::create_dir_all(&path).unwrap(),
             Content::Link(target) => symlink(self.expand(target), &path).unwrap(),
             Content::Socket(socket) => listen(&path, *socket),
+            Content::Absent(Empty {}) => return,
         }
         if let Some(mode) = &entry.mode {
             let mode = u32::from_str_radix(mode, 8).expect("a mode is octal");

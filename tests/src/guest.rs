@@ -18,7 +18,14 @@ pub fn build(directory: &Path) -> PathBuf {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest");
     let elf = directory.join("guest.elf");
     let gcc = Command::new("gcc")
-        .args(["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,max-page-size=4096", "-Wl,-n"])
+        .args([
+            "-nostdlib",
+            "-static",
+            "-no-pie",
+            "-Wl,--build-id=none",
+            "-Wl,-z,max-page-size=4096",
+            "-Wl,-n",
+        ])
         .arg("-T")
         .arg(sources.join("guest.ld"))
         .arg(sources.join("guest.S"))
@@ -53,10 +60,12 @@ pub fn examine(memory: &[u8]) -> Result<Memory, String> {
         return Err("the memory must hold exactly one state page".into());
     };
     let word = |offset: usize| {
-        let bytes = memory.get(state_at + offset..state_at + offset + 8).ok_or("the state page is cut off")?;
+        let bytes =
+            memory.get(state_at + offset..state_at + offset + 8).ok_or("the state page is cut off")?;
         Ok::<_, String>(u64::from_le_bytes(bytes.try_into().expect("8 bytes were taken")))
     };
-    let pattern_at = memmem::find(memory, &pattern_page(0)).ok_or("the first page of the pattern is missing")?;
+    let pattern_at =
+        memmem::find(memory, &pattern_page(0)).ok_or("the first page of the pattern is missing")?;
     // A stream has a header of 8 bytes before each page; a mapped-ram file has none.
     let stride = [PAGE_BYTES, PAGE_BYTES + 8]
         .into_iter()

@@ -43,7 +43,9 @@ impl Language {
         let Ok(names) = env::var("HYPEMAN_CONFORMANCE_LANGS") else { return Self::ALL.to_vec() };
         let find = |name: &str| {
             let known = Self::ALL.into_iter().find(|language| language.as_str() == name);
-            known.unwrap_or_else(|| panic!("HYPEMAN_CONFORMANCE_LANGS: {name:?} is none of rust, c, python, node"))
+            known.unwrap_or_else(|| {
+                panic!("HYPEMAN_CONFORMANCE_LANGS: {name:?} is none of rust, c, python, node")
+            })
         };
         names.split(',').map(|name| find(name.trim())).collect()
     }
@@ -72,7 +74,8 @@ impl Runner {
             Language::Rust => Ok(Self { program: rust.into(), first: None, library_path: None }),
             Language::C => build_c(&root, &present(runners.join("runner.c"))?, scratch),
             Language::Python => {
-                let python = env::var_os("HYPEMAN_PYTHON").map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
+                let python = env::var_os("HYPEMAN_PYTHON")
+                    .map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
                 script(python.into(), "runner.py")
             }
             Language::Node => script("node".into(), "runner.js"),
@@ -109,7 +112,11 @@ impl Runner {
         };
         let read = |path: &Path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let (out, err) = (read(&out).map_err(|e| e.to_string())?, read(&err).map_err(|e| e.to_string())?);
-        if status.success() && err.is_empty() { Ok(out) } else { Err(format!("the runner ended with {status}:\n{err}{out}")) }
+        if status.success() && err.is_empty() {
+            Ok(out)
+        } else {
+            Err(format!("the runner ended with {status}:\n{err}{out}"))
+        }
     }
 }
 

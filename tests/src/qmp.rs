@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 pub struct Qmp {
     writer: UnixStream,
     reader: BufReader<UnixStream>,
+    events: Vec<String>,
 }
 
 impl Qmp {
@@ -20,13 +21,13 @@ impl Qmp {
         let writer = UnixStream::connect(socket)?;
         writer.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let reader = BufReader::new(writer.try_clone().unwrap());
-        let mut qmp = Self { writer, reader };
+        let mut qmp = Self { writer, reader, events: Vec::new() };
         assert!(qmp.read().get("QMP").is_some(), "no greeting on {}", socket.display());
         qmp.run("qmp_capabilities", json!({}));
         Ok(qmp)
     }
 
-    /// Runs a command and returns its answer; events are passed over.
+    /// Runs a command and returns its answer.
     pub fn run(&mut self, command: &str, arguments: Value) -> Value {
         let line = json!({"execute": command, "arguments": arguments}).to_string();
         self.writer.write_all(line.as_bytes()).unwrap();
@@ -44,14 +45,21 @@ impl Qmp {
         self.run("query-status", json!({}))["status"].as_str().expect("a status is a string").to_owned()
     }
 
-    /// Waits for the event `name`; other lines are passed over.
+    /// Waits for the next event `name`.
     pub fn wait_for_event(&mut self, name: &str) {
         while self.read()["event"] != name {}
+    }
+
+    /// The names of the events that came before the last answer, and forgets them.
+    pub fn take_events(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.events)
     }
 
     fn read(&mut self) -> Value {
         let mut line = String::new();
         self.reader.read_line(&mut line).expect("QEMU answers within a minute");
-        serde_json::from_str(&line).unwrap_or_else(|e| panic!("QEMU said {line:?}: {e}"))
+        let value: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("QEMU said {line:?}: {e}"));
+        self.events.extend(value["event"].as_str().map(str::to_owned));
+        value
     }
 }

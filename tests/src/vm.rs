@@ -135,6 +135,13 @@ impl Vm {
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
+    /// Ends the QEMU process with SIGKILL, even where it is stopped.
+    pub fn kill(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
     /// Everything that the guest has counted so far, as far as its lines are whole.
     pub fn ticks(&self) -> Vec<Tick> {
         let serial = fs::read_to_string(self.directory.join("serial.log")).unwrap_or_default();
@@ -171,9 +178,7 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        // A QEMU that a failed test has left stopped would not end by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.kill();
     }
 }
 

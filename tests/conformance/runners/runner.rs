@@ -50,7 +50,9 @@ fn call(hm: &Hypeman, name: &str, args: &Args) -> Result<Value, Error> {
         "instances.get" => instances.get(&id()).map(json),
         "instances.list" => instances.list().map(json),
         "instances.unregister" => instances.unregister(&id()).map(json),
-        "instances.snapshots.create" => instances.snapshots().create(&id(), &args.creation(), args.limit()).map(json),
+        "instances.snapshots.create" => {
+            instances.snapshots().create(&id(), &args.creation(), args.limit()).map(json)
+        }
         "snapshots.list" => snapshots.list(&args.filter()).map(json),
         "snapshots.get" => snapshots.get(&id()).map(json),
         "snapshots.delete" => snapshots.delete(&id(), args.limit()).map(json),
@@ -82,7 +84,8 @@ impl Args {
     }
 
     fn limit(&self) -> Call<'static> {
-        self.get("timeout_ms").map_or_else(Call::default, |ms| Call::default().timeout(Duration::from_millis(ms)))
+        self.get("timeout_ms")
+            .map_or_else(Call::default, |ms| Call::default().timeout(Duration::from_millis(ms)))
     }
 
     fn registration(&self) -> RegisterInstance {
@@ -123,9 +126,9 @@ fn options(options: Option<&Arguments>) -> Options {
     Options {
         read_only: options.get("read_only").unwrap_or_default(),
         compression: options.get("compression"),
-        durability: options
-            .text("durability")
-            .map_or_else(Durability::default, |name| Durability::parse(&name).unwrap_or_else(|e| panic!("{e}"))),
+        durability: options.text("durability").map_or_else(Durability::default, |name| {
+            Durability::parse(&name).unwrap_or_else(|e| panic!("{e}"))
+        }),
         threads: options.get("threads"),
         ..Options::default()
     }

@@ -1,0 +1,103 @@
+//! Hosts that are killed: the next opener makes good what they left. A host is this test binary in a role.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use hypeman_core::{Call, CompressionConfig, CompressionState, Hypeman, Options, RegisterInstance};
+use nix::sys::signal::Signal;
+
+use crate::scene::{Scene, VM_ID, assert_nothing_left, directory, raw_memory, standby};
+
+const ROLE: &str = "HYPEMAN_E2E_ROLE";
+
+/// Plays the part of a host that will be killed, if that is what this process is for.
+pub fn play_role() -> bool {
+    let Ok(role) = env::var(ROLE) else { return false };
+    let (data, level) = role.split_once('|').expect("a role names a data directory and a level");
+    let compression = CompressionConfig::with("zstd", level.parse().ok());
+    let hm = Hypeman::open(data).unwrap();
+    let made =
+        hm.instances().snapshots().create(VM_ID, &standby(Some(compression)), Call::default()).unwrap();
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", made.id).unwrap();
+    hm.snapshots().wait(&made.id, Call::default()).unwrap();
+    true
+}
+
+/// A host that creates a snapshot in `data`.
+fn host(data: &Path, level: u32) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .env(ROLE, format!("{}|{level}", data.display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+pub fn a_host_killed_in_the_pause_is_made_good() {
+    let mut scene = Scene::new();
+    let data = scene.hm.data_dir().to_owned();
+    scene.hm.close();
+
+    // The freeze makes sure that the VMM cannot finish before the kill: at the first try, but on a very busy machine.
+    let killed_in_the_pause = (0..5).any(|_| {
+        let mut host = host(&data, 1);
+        scene.vm.control().wait_for_event("STOP");
+        scene.vm.signal(Signal::SIGSTOP);
+        host.kill().unwrap();
+        host.wait().unwrap();
+        scene.vm.signal(Signal::SIGCONT);
+        scene.vm.status() != "running"
+    });
+    assert!(killed_in_the_pause, "no host could be killed while its VM was paused");
+    let before = scene.vm.last_tick();
+
+    let reader = Hypeman::open_with(&data, Options { read_only: true, ..Options::default() }).unwrap();
+    assert_ne!(scene.vm.status(), "running", "a reader changes nothing");
+    reader.close();
+
+    scene.hm = Hypeman::open(&data).unwrap();
+    scene.vm.wait_until("the next opener has resumed the VM", |vm| vm.status() == "running");
+    assert_eq!(scene.vm.tick_after(before.ticks).wrong, 0);
+    scene.assert_as_before();
+    scene.capture(None);
+}
+
+pub fn a_killed_compression_is_finished() {
+    let root = directory();
+    let (data, vm) = (root.path().join("data"), root.path().join("vm"));
+    let memory: Vec<u8> = (0..8_u64 << 20).flat_map(|n| (n.wrapping_mul(n) >> 5).to_le_bytes()).collect();
+    fs::create_dir_all(vm.join("snapshots/snapshot-latest")).unwrap();
+    fs::write(vm.join("snapshots/snapshot-latest/memory"), &memory).unwrap();
+    let hm = Hypeman::open(&data).unwrap();
+    hm.instances()
+        .register(&RegisterInstance {
+            id: Some(VM_ID.into()),
+            directory: Some(vm),
+            ..RegisterInstance::new("standby", "qemu")
+        })
+        .unwrap();
+    hm.close();
+
+    let mut host = host(&data, 19);
+    let mut id = String::new();
+    BufReader::new(host.stdout.take().unwrap()).read_line(&mut id).unwrap();
+    let id = id.trim();
+    host.kill().unwrap();
+    host.wait().unwrap();
+
+    let state = |hm: &Hypeman| hm.snapshots().get(id).unwrap().compression_state;
+    let reader = Hypeman::open_with(&data, Options { read_only: true, ..Options::default() }).unwrap();
+    assert_eq!(state(&reader), Some(CompressionState::Compressing), "the host was killed in the middle");
+    let hm = Hypeman::open(&data).unwrap();
+    let done = hm.snapshots().wait(id, Call::default()).unwrap();
+    assert_eq!(done.compression_state, Some(CompressionState::Compressed), "{:?}", done.compression_error);
+    assert_eq!(done.uncompressed_size_bytes, Some(memory.len() as u64));
+    let guest = data.join("snapshots").join(id).join("guest");
+    assert!(!guest.join("snapshots/snapshot-latest/memory").exists(), "the raw file made way");
+    assert!(raw_memory(&guest) == memory);
+    assert_nothing_left(&data);
+}

@@ -1,0 +1,153 @@
+//! Where the stories play: a VM that counts, a data directory that knows it, and what was captured of it.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use hypeman_core::{
+    Call, CompressionConfig, CreateSnapshot, Hypeman, RegisterInstance, Snapshot, SnapshotKind,
+};
+use hypeman_tests::vm::{self, Vm};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tempfile::TempDir;
+
+/// The id under which the VM is registered.
+pub const VM_ID: &str = "counting";
+
+const MEMORY: &str = "snapshots/snapshot-latest/memory";
+
+/// A running VM and an open data directory that knows it.
+pub struct Scene {
+    pub vm: Vm,
+    pub hm: Hypeman,
+    root: TempDir,
+}
+
+impl Scene {
+    /// Boots the VM and registers it in a new data directory.
+    pub fn new() -> Self {
+        Self::with_data(|root| root.join("data"))
+    }
+
+    /// As [`Scene::new`], with the data directory where `data` says.
+    pub fn with_data(data: impl FnOnce(&Path) -> PathBuf) -> Self {
+        let root = directory();
+        let vm = Vm::boot(&vm::qemu().expect("asked for before"), &root.path().join("first"));
+        let hm = Hypeman::open(data(root.path())).unwrap();
+        hm.instances()
+            .register(&RegisterInstance {
+                id: Some(VM_ID.into()),
+                api_socket: Some(vm.api_socket()),
+                directory: Some(vm.directory().into()),
+                ..RegisterInstance::new("counting", "qemu")
+            })
+            .unwrap();
+        Self { vm, hm, root }
+    }
+
+    /// Captures a Standby snapshot and waits until its compression has ended.
+    pub fn capture(&self, compression: Option<CompressionConfig>) -> Snapshot {
+        let made =
+            self.hm.instances().snapshots().create(VM_ID, &standby(compression), Call::default()).unwrap();
+        self.hm.snapshots().wait(&made.id, Call::default()).unwrap()
+    }
+
+    /// The payload of a snapshot.
+    pub fn payload(&self, id: &str) -> PathBuf {
+        self.hm.data_dir().join("snapshots").join(id).join("guest")
+    }
+
+    /// The guest's memory in a snapshot, decompressed by decoders that are not ours.
+    pub fn memory(&self, id: &str) -> Vec<u8> {
+        raw_memory(&self.payload(id))
+    }
+
+    /// Starts a second QEMU with the captured disk, and loads `memory` into it.
+    pub fn load(&self, id: &str, memory: &[u8]) -> Vm {
+        let directory = self.root.path().join("second");
+        fs::create_dir(&directory).unwrap();
+        fs::copy(self.payload(id).join("disk.raw"), directory.join("disk.raw")).unwrap();
+        let file = self.root.path().join("memory");
+        fs::write(&file, memory).unwrap();
+        Vm::load(&vm::qemu().expect("asked for before"), &directory, &file)
+    }
+
+    /// Requires that a call that failed left nothing, and that the guest runs.
+    pub fn assert_as_before(&mut self) {
+        assert_eq!(self.vm.status(), "running");
+        self.vm.tick_after(self.vm.last_tick().ticks);
+        assert_eq!(self.hm.snapshots().list(&Default::default()).unwrap(), []);
+        assert_nothing_left(self.hm.data_dir());
+    }
+}
+
+/// A request for a Standby snapshot.
+pub fn standby(compression: Option<CompressionConfig>) -> CreateSnapshot {
+    CreateSnapshot { compression, ..CreateSnapshot::new(SnapshotKind::Standby) }
+}
+
+/// A directory that lasts as long as a story. Its path is short: a Unix socket's may have 107 bytes.
+pub fn directory() -> TempDir {
+    tempfile::Builder::new().prefix("hypeman").tempdir().unwrap()
+}
+
+/// Guest memory of the payload `guest`: raw if it is there, else what stock decoders make of it.
+pub fn raw_memory(guest: &Path) -> Vec<u8> {
+    let form = |suffix: &str| fs::File::open(guest.join(format!("{MEMORY}{suffix}"))).ok();
+    let mut memory = Vec::new();
+    if let Some(mut raw) = form("") {
+        raw.read_to_end(&mut memory).unwrap();
+    } else if let Some(zst) = form(".zst") {
+        zstd::stream::read::Decoder::new(zst).unwrap().read_to_end(&mut memory).unwrap();
+    } else {
+        let lz4 = form(".lz4").expect("memory in one of its forms");
+        lz4_flex::frame::FrameDecoder::new(lz4).read_to_end(&mut memory).unwrap();
+    }
+    memory
+}
+
+/// Requires that no stage, intent or rubbish is left in `data`.
+pub fn assert_nothing_left(data: &Path) {
+    for place in ["staging", "intents", "trash"] {
+        let directory = data.join("snapshots/.libhypeman").join(place);
+        let left: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(left, Vec::<PathBuf>::new());
+    }
+}
+
+/// A file system of a few MiB. Unmounted when dropped.
+pub struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts one on `path`, which is made.
+    pub fn mount(path: PathBuf, mib: u32) -> nix::Result<Self> {
+        fs::create_dir_all(&path).expect("a directory to mount on");
+        let size = format!("size={mib}m");
+        mount(Some("hypeman"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str()))?;
+        Ok(Self { path })
+    }
+
+    /// Gives it another size.
+    pub fn resize(&self, mib: u32) {
+        let size = format!("size={mib}m");
+        mount(None::<&str>, &self.path, None::<&str>, MsFlags::MS_REMOUNT, Some(size.as_str())).unwrap();
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        umount2(&self.path, MntFlags::MNT_DETACH).expect("what was mounted is unmounted");
+    }
+}
+
+/// Tells whether a [`SmallDisk`] can be had here.
+pub fn can_mount() -> bool {
+    SmallDisk::mount(directory().path().join("disk"), 1).is_ok()
+}
