@@ -10,6 +10,7 @@ use hypeman_tests::case::{self, Case};
 use hypeman_tests::compare::{compare, normalise};
 use hypeman_tests::fixture::Fixture;
 use hypeman_tests::language::{Language, Runner};
+use hypeman_tests::vendor;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
@@ -41,15 +42,24 @@ fn main() -> ExitCode {
 /// Plays the case in `path` on a data directory of its own, which must be clean afterwards.
 fn play(runner: &Runner, path: &Path) -> Result<Vec<Value>, String> {
     let fixture = Fixture::new(&Case::read(path).files);
+    let before = vendor::snapshots(&fixture.data());
     let output = runner.play(path, &fixture.data(), &fixture.work())?;
+    for id in vendor::snapshots(&fixture.data()).difference(&before) {
+        vendor::check(&fixture.data(), id)?;
+    }
+    nothing_left(&fixture.data())?;
     let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
-    for left in ["staging", "trash"] {
-        let directory = fixture.data().join("snapshots/.libhypeman").join(left);
+    normalise(&output, &text, &fixture)
+}
+
+fn nothing_left(data: &Path) -> Result<(), String> {
+    for place in ["staging", "intents", "trash"] {
+        let directory = data.join("snapshots/.libhypeman").join(place);
         if let Some(entry) = fs::read_dir(directory).ok().and_then(|mut entries| entries.next()) {
-            return Err(format!("a file was left behind in {left}: {entry:?}"));
+            return Err(format!("something was left in {place}: {entry:?}"));
         }
     }
-    normalise(&output, &text, &fixture)
+    Ok(())
 }
 
 fn update(cases: &[(String, PathBuf)], runner: &Runner) {

@@ -24,33 +24,29 @@ enum Needs {
     Nothing,
 }
 
-type Story = fn();
+type Story = (&'static str, Needs, fn());
 
-const STORIES: [(&str, Needs, Story); 16] = [
-    ("qemu_alone_saves_and_loads_the_guest", Needs::Qemu, harness::qemu_alone_saves_and_loads_the_guest),
-    ("a_running_vm_is_captured_and_runs_on", Needs::Qemu, capture::a_running_vm_is_captured_and_runs_on),
-    ("a_snapshot_counts_on_in_a_second_vm", Needs::Qemu, capture::a_snapshot_counts_on_in_a_second_vm),
-    (
-        "a_zstd_snapshot_counts_on_in_a_second_vm",
-        Needs::Qemu,
-        capture::a_zstd_snapshot_counts_on_in_a_second_vm,
-    ),
-    (
-        "an_lz4_snapshot_counts_on_in_a_second_vm",
-        Needs::Qemu,
-        capture::an_lz4_snapshot_counts_on_in_a_second_vm,
-    ),
-    ("one_flipped_bit_is_noticed", Needs::Qemu, capture::one_flipped_bit_is_noticed),
-    ("a_paused_vm_stays_paused", Needs::Qemu, capture::a_paused_vm_stays_paused),
-    ("two_creates_at_once_take_turns", Needs::Qemu, capture::two_creates_at_once_take_turns),
-    ("a_cancelled_capture_lets_the_vm_run", Needs::Qemu, refuse::a_cancelled_capture_lets_the_vm_run),
-    ("a_monitor_with_another_client_is_busy", Needs::Qemu, refuse::a_monitor_with_another_client_is_busy),
-    ("a_frozen_qemu_gives_a_typed_error", Needs::Qemu, refuse::a_frozen_qemu_gives_a_typed_error),
-    ("a_vm_whose_qemu_died_is_stopped", Needs::Qemu, refuse::a_vm_whose_qemu_died_is_stopped),
-    ("a_host_killed_in_the_pause_is_made_good", Needs::Qemu, crash::a_host_killed_in_the_pause_is_made_good),
-    ("a_killed_compression_is_finished", Needs::Nothing, crash::a_killed_compression_is_finished),
-    ("a_full_disk_ends_a_capture_only", Needs::QemuAndRoot, full::a_full_disk_ends_a_capture_only),
-    ("a_full_disk_ends_a_compression_only", Needs::Root, full::a_full_disk_ends_a_compression_only),
+macro_rules! stories {
+    ($($needs:ident: $file:ident::$name:ident,)*) => { [$((stringify!($name), Needs::$needs, $file::$name)),*] };
+}
+
+const STORIES: [Story; 16] = stories![
+    Qemu: harness::qemu_alone_saves_and_loads_the_guest,
+    Qemu: capture::a_running_vm_is_captured_and_runs_on,
+    Qemu: capture::a_snapshot_counts_on_in_a_second_vm,
+    Qemu: capture::a_zstd_snapshot_counts_on_in_a_second_vm,
+    Qemu: capture::an_lz4_snapshot_counts_on_in_a_second_vm,
+    Qemu: capture::one_flipped_bit_is_noticed,
+    Qemu: capture::a_paused_vm_stays_paused,
+    Qemu: capture::two_creates_at_once_take_turns,
+    Qemu: refuse::a_cancelled_capture_lets_the_vm_run,
+    Qemu: refuse::a_monitor_with_another_client_is_busy,
+    Qemu: refuse::a_frozen_qemu_gives_a_typed_error,
+    Qemu: refuse::a_vm_whose_qemu_died_is_stopped,
+    Qemu: crash::a_host_killed_in_the_pause_is_made_good,
+    Nothing: crash::a_killed_compression_is_finished,
+    QemuAndRoot: full::a_full_disk_ends_a_capture_only,
+    Root: full::a_full_disk_ends_a_compression_only,
 ];
 
 fn main() -> ExitCode {

@@ -8,4 +8,5 @@ pub mod fixture;
 pub mod guest;
 pub mod language;
 pub mod qmp;
+pub mod vendor;
 pub mod vm;
