@@ -1,7 +1,9 @@
 //! What a runner said, in a form that is the same on each machine, at each time and in each language.
 
 use std::fmt::Write;
+use std::ops::RangeInclusive;
 
+use hypeman_core::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::fixture::Fixture;
@@ -23,12 +25,13 @@ const VOLATILE: [(&str, &str); 9] = [
 const ID_CHARACTERS: usize = 24;
 
 /// Parses the output of a runner, and replaces what is volatile: paths by `${work}` and `${data}`, ids that are not
-/// in the case by `<id1>`, `<id2>` in the order in which they appear, times by `<time>`. Keys are sorted.
+/// in the case by `<id1>`, `<id2>` in the order in which they appear, `created_at` by `<time>` where it is between the
+/// making of the fixture and now. Keys are sorted.
 ///
 /// # Errors
 /// Says which line is not JSON.
 pub fn normalise(output: &str, case_text: &str, fixture: &Fixture) -> Result<Vec<Value>, String> {
-    let mut names = Names { case_text, ids: Vec::new() };
+    let mut names = Names { case_text, ids: Vec::new(), taken: fixture.made_at()..=Timestamp::now() };
     let paths = [("${work}", fixture.expand("${work}")), ("${data}", fixture.expand("${data}"))];
     output
         .lines()
@@ -65,6 +68,8 @@ pub fn compare(expected: &[&Value], said: &[Value]) -> Result<(), String> {
 struct Names<'c> {
     case_text: &'c str,
     ids: Vec<String>,
+    /// When the library took the times that are its own.
+    taken: RangeInclusive<Timestamp>,
 }
 
 impl Names<'_> {
@@ -84,13 +89,15 @@ impl Names<'_> {
             return (key, Value::String((*name).to_owned()));
         }
         match value {
-            Value::String(time)
-                if key == "created_at" && !self.case_text.contains(&time) && is_utc(&time) =>
-            {
+            Value::String(time) if key == "created_at" && self.is_ours(&time) => {
                 (key, Value::String("<time>".to_owned()))
             }
             value => (self.replace_ids(&key), self.replace(value)),
         }
+    }
+
+    fn is_ours(&self, time: &str) -> bool {
+        time.ends_with('Z') && time.parse().is_ok_and(|time| self.taken.contains(&time))
     }
 
     fn replace_ids(&mut self, text: &str) -> String {
@@ -121,10 +128,6 @@ impl Names<'_> {
         });
         format!("<id{}>", known + 1)
     }
-}
-
-fn is_utc(time: &str) -> bool {
-    time.ends_with('Z') && time.parse::<hypeman_core::Timestamp>().is_ok()
 }
 
 fn sort(map: Map<String, Value>) -> Map<String, Value> {
@@ -160,9 +163,9 @@ mod tests {
     fn ids_times_and_paths_are_named_and_keys_are_sorted() {
         let fixture = Fixture::new(&BTreeMap::new());
         let data = fixture.expand("${data}");
-        let line = format!(
-            r#"{{"ok": {{"path": "{data}/x/{ID}", "id": "{OTHER}", "created_at": "2026-01-02T03:04:05.6Z"}}}}"#
-        );
+        let now = Timestamp::now();
+        let line =
+            format!(r#"{{"ok": {{"path": "{data}/x/{ID}", "id": "{OTHER}", "created_at": "{now}"}}}}"#);
         let said = normalise(&line, "{}", &fixture).unwrap();
         assert_eq!(
             said[0].to_string(),
@@ -200,8 +203,10 @@ mod tests {
     }
 
     #[test]
-    fn a_local_time_is_not_taken_for_ours() {
-        let local = r#"{"ok":{"created_at":"2026-01-02T03:04:05+02:00"}}"#;
-        assert_eq!(said(local)[0].to_string(), local);
+    fn a_time_that_was_not_taken_now_is_kept() {
+        for time in ["2026-01-02T03:04:05+02:00", "2026-01-02T03:04:05Z", "2999-01-02T03:04:05Z", "now"] {
+            let line = format!(r#"{{"ok":{{"created_at":"{time}"}}}}"#);
+            assert_eq!(said(&line)[0].to_string(), line);
+        }
     }
 }

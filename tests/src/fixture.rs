@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hypeman_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -72,13 +73,14 @@ pub enum Socket {
 #[derive(Debug)]
 pub struct Fixture {
     root: tempfile::TempDir,
+    made_at: Timestamp,
 }
 
 impl Fixture {
     /// Builds `files`.
     pub fn new(files: &BTreeMap<String, Entry>) -> Self {
         let root = tempfile::Builder::new().prefix("hypeman").tempdir().unwrap();
-        let fixture = Self { root };
+        let fixture = Self { root, made_at: Timestamp::now() };
         fs::create_dir(fixture.work()).unwrap();
         if !files.contains_key("${data}") {
             fs::create_dir(fixture.data()).unwrap();
@@ -87,6 +89,11 @@ impl Fixture {
             fixture.put(path, entry);
         }
         fixture
+    }
+
+    /// When this was built.
+    pub fn made_at(&self) -> Timestamp {
+        self.made_at
     }
 
     /// The data directory.

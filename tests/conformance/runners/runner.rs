@@ -55,7 +55,7 @@ fn call(hm: &Hypeman, name: &str, args: &Args) -> Result<Value, Error> {
         }
         "snapshots.list" => snapshots.list(&args.filter()).map(json),
         "snapshots.get" => snapshots.get(&id()).map(json),
-        "snapshots.delete" => snapshots.delete(&id(), args.limit()).map(json),
+        "snapshots.delete" => snapshots.delete(&id()).map(json),
         "snapshots.wait" => snapshots.wait(&id(), args.limit()).map(json),
         "snapshots.compress" => {
             snapshots.compress(&id(), args.get::<CompressionConfig>("compression").as_ref()).map(json)
