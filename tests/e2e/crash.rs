@@ -66,6 +66,36 @@ pub fn a_host_killed_in_the_pause_is_made_good() {
     scene.capture(None);
 }
 
+pub fn a_host_killed_in_the_capture_of_a_paused_vm_leaves_it_paused() {
+    let mut scene = Scene::new();
+    let data = scene.hm.data_dir().to_owned();
+    scene.hm.close();
+    scene.vm.pause();
+    let intents = data.join("snapshots/.libhypeman/intents");
+    let has_intent = || fs::read_dir(&intents).unwrap().next().is_some();
+
+    let killed_in_the_capture = (0..5).any(|_| {
+        let mut host = host(&data, 1);
+        scene.vm.wait_until("the host has noted what it is about to do", |_| has_intent());
+        scene.vm.signal(Signal::SIGSTOP);
+        host.kill().unwrap();
+        host.wait().unwrap();
+        scene.vm.signal(Signal::SIGCONT);
+        has_intent()
+    });
+    assert!(killed_in_the_capture, "no host could be killed while it captured its VM");
+    scene.vm.control().take_events();
+
+    scene.hm = Hypeman::open(&data).unwrap();
+    assert_nothing_left(&data);
+    assert_ne!(scene.vm.status(), "running");
+    assert!(!scene.vm.control().take_events().contains(&"RESUME".to_owned()), "not even for a moment");
+    let before = scene.vm.last_tick();
+    scene.vm.resume();
+    assert_eq!(scene.vm.tick_after(before.ticks).wrong, 0);
+    scene.assert_as_before();
+}
+
 pub fn a_killed_compression_is_finished() {
     let root = directory();
     let (data, vm) = (root.path().join("data"), root.path().join("vm"));

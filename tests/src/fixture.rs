@@ -12,6 +12,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hypeman_core::Timestamp;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -44,6 +46,8 @@ pub enum Content {
     Directory(Empty),
     /// A symbolic link to this path.
     Link(String),
+    /// A named pipe.
+    Fifo(Empty),
     /// A Unix socket.
     Socket(Socket),
     /// Nothing: for the data directory itself, which is there otherwise.
@@ -128,6 +132,7 @@ impl Fixture {
             Content::PatternBytes(bytes) => fs::write(&path, words(*bytes)).unwrap(),
             Content::Directory(Empty {}) => fs::create_dir_all(&path).unwrap(),
             Content::Link(target) => symlink(self.expand(target), &path).unwrap(),
+            Content::Fifo(Empty {}) => mkfifo(&path, Mode::S_IRWXU).unwrap(),
             Content::Socket(socket) => listen(&path, *socket),
             Content::Absent(Empty {}) => return,
         }
