@@ -99,7 +99,7 @@ pub fn a_host_killed_in_the_capture_of_a_paused_vm_leaves_it_paused() {
 pub fn a_killed_compression_is_finished() {
     let root = directory();
     let (data, vm) = (root.path().join("data"), root.path().join("vm"));
-    let memory: Vec<u8> = (0..2_u64 << 20).flat_map(|n| (n.wrapping_mul(n) >> 5).to_le_bytes()).collect();
+    let memory: Vec<u8> = (0..1_u64 << 20).flat_map(|n| (n.wrapping_mul(n) >> 5).to_le_bytes()).collect();
     fs::create_dir_all(vm.join("snapshots/snapshot-latest")).unwrap();
     fs::write(vm.join("snapshots/snapshot-latest/memory"), &memory).unwrap();
     let hm = Hypeman::open(&data).unwrap();
