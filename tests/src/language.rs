@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -131,10 +132,15 @@ fn library_directory(root: &Path) -> PathBuf {
 }
 
 fn build_c(root: &Path, source: &Path, scratch: &Path) -> Result<Runner, String> {
-    let library_path = library_directory(root);
-    present(library_path.join("libhypeman.so"))
-        .map_err(|e| format!("{e}: cargo build --release -p hypeman-ffi makes it"))?;
+    let library = library_directory(root).join("libhypeman.so");
+    let library = library
+        .canonicalize()
+        .map_err(|e| format!("{}: {e}; cargo build --release -p hypeman-ffi makes it", library.display()))?;
     let program = scratch.join("conformance-runner-c");
+    // A build tree has no link under the soname, which an installation makes.
+    let link = scratch.join("libhypeman.so.0");
+    let _ = fs::remove_file(&link);
+    symlink(&library, &link).map_err(|e| format!("{}: {e}", link.display()))?;
     let gcc = Command::new("gcc")
         .args(["-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-g"])
         .arg("-I")
@@ -142,13 +148,12 @@ fn build_c(root: &Path, source: &Path, scratch: &Path) -> Result<Runner, String>
         .arg(source)
         .arg("-o")
         .arg(&program)
-        .arg("-L")
-        .arg(&library_path)
-        .args(["-lhypeman", "-lcjson"])
+        .arg(&library)
+        .arg("-lcjson")
         .output()
         .map_err(|e| format!("cannot start gcc: {e}; apt-get install gcc libcjson-dev"))?;
     if !gcc.status.success() {
         return Err(format!("gcc (needs libcjson-dev): {}", String::from_utf8_lossy(&gcc.stderr)));
     }
-    Ok(Runner { program: program.into(), first: None, library_path: Some(library_path) })
+    Ok(Runner { program: program.into(), first: None, library_path: Some(scratch.to_owned()) })
 }
