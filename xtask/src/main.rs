@@ -1,2 +1,42 @@
-//! xtask
-fn main() {}
+//! The commands of this repository: `cargo xtask setup`, `test`, `demo`. Standard library only, so that it is there
+//! before anything else is.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the person who typed it")]
+
+mod demo;
+mod packages;
+mod program;
+mod setup;
+mod test;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "\
+cargo xtask setup               install what is missing, build the library and its bindings
+cargo xtask test [--only STAGE] run every test of every language; the last line is the count
+cargo xtask demo                snapshot a running Linux VM from Python, Node and C, and restore it";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["setup"] => setup::setup().map(|()| ExitCode::SUCCESS),
+        ["test"] => test::test(None),
+        ["test", "--only", stage] => test::test(Some(stage)),
+        ["demo"] => demo::demo(),
+        _ => Err(USAGE.into()),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The root of the repository, wherever the command was typed.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}

@@ -1,0 +1,31 @@
+/* Takes a compressed snapshot of a running VM that is registered as `demo`.
+ *
+ * cc -Iinclude examples/snapshot.c -Ltarget/release -lhypeman -o snapshot && ./snapshot DATA_DIR
+ */
+#include <hypeman.h>
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+    hypeman_handle *hm = NULL;
+    hypeman_snapshot *snapshot = NULL;
+    hypeman_error *error = NULL;
+    hypeman_create_options options = HYPEMAN_CREATE_OPTIONS_INIT;
+
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s DATA_DIR\n", argv[0]);
+        return 2;
+    }
+    options.kind = HYPEMAN_KIND_STANDBY;
+    options.name = "from-c";
+    if (hypeman_open(argv[1], NULL, &hm, &error) == 0
+        && hypeman_snapshot_create(hm, "demo", &options, &snapshot, &error) == 0) {
+        printf("took from-c (%s)\n", hypeman_snapshot_id(snapshot));
+    } else {
+        fprintf(stderr, "%s\n", hypeman_error_message(error));
+    }
+    hypeman_error_free(error);
+    hypeman_snapshot_free(snapshot);
+    hypeman_close(hm);
+    return error != NULL;
+}
