@@ -1,5 +1,7 @@
 //! `cargo xtask setup`: from a clone to everything built, as often as you like.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::program::{Run, cargo, program, succeeds};
@@ -24,7 +26,13 @@ pub fn library_directory() -> PathBuf {
 }
 
 fn build_c_library() -> Result<()> {
-    cargo().args(["build", "--release", "--package", "hypeman-ffi"]).run()
+    cargo().args(["build", "--release", "--package", "hypeman-ffi"]).run()?;
+    // Programs ask the loader for the soname; cargo makes only the name that the linker asks for.
+    let soname = library_directory().join("libhypeman.so.0");
+    match symlink("libhypeman.so", soname) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn install_python_package() -> Result<()> {
@@ -36,6 +44,8 @@ fn install_python_package() -> Result<()> {
 }
 
 fn build_node_addon() -> Result<()> {
-    program("npm").args(["--prefix", "bindings/node", "install", "--no-audit", "--no-fund", "--silent"]).run()?;
+    program("npm")
+        .args(["--prefix", "bindings/node", "install", "--no-audit", "--no-fund", "--silent"])
+        .run()?;
     program("node").arg("bindings/node/build.js").run()
 }

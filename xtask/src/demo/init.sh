@@ -23,7 +23,7 @@ while :; do
     n=$((n + 1))
     echo "TICK $n" | dd of=/dev/vda conv=sync,notrunc oflag=direct 2>/dev/null
     echo "tick $n"
-    if [ $((n % 25)) = 0 ]; then
+    if [ $((n % 10)) = 0 ]; then
         [ "$(cat /ram/words /ram/noise | md5sum)" = "$md5" ] && echo "MEM OK $n" || echo "MEM BAD $n"
     fi
     usleep 150000

@@ -1,6 +1,7 @@
 //! The pauses of a VM, seen from outside: a witness that owes the library nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::qmp::Monitor;
 use super::serial::Serial;
@@ -29,6 +30,21 @@ impl Pauses {
         let pauses = Self { seen: Arc::clone(&seen) };
         std::thread::spawn(move || watch(monitor, &serial, &seen));
         Ok(pauses)
+    }
+
+    /// Waits until there were `count` pauses: an event may arrive after the call that caused it has returned.
+    pub fn wait_for(&self, count: usize) -> Result<Vec<Pause>> {
+        let start = Instant::now();
+        loop {
+            let seen = self.seen();
+            if seen.len() >= count {
+                return Ok(seen);
+            }
+            if start.elapsed() > Duration::from_secs(20) {
+                return Err(format!("QEMU reported {} pauses of {count}", seen.len()).into());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The pauses so far.

@@ -36,7 +36,9 @@ impl Serial {
             }
             if start.elapsed() > PATIENCE {
                 let end: Vec<_> = text.lines().rev().take(5).collect();
-                return Err(format!("the guest did not say {what}; its last lines, newest first: {end:?}").into());
+                return Err(
+                    format!("the guest did not say {what}; its last lines, newest first: {end:?}").into()
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -44,7 +46,9 @@ impl Serial {
 
     /// Waits until the guest has counted to `tick` or further.
     pub fn wait_for_tick(&self, tick: u64) -> Result<u64> {
-        self.wait_for(&format!("tick {tick}"), |text| ticks(text).last().copied().filter(|last| *last >= tick))
+        self.wait_for(&format!("tick {tick}"), |text| {
+            ticks(text).last().copied().filter(|last| *last >= tick)
+        })
     }
 }
 

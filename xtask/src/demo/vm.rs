@@ -37,6 +37,13 @@ impl Vm {
         Self::start(directory, qemu(directory, boot))
     }
 
+    /// Starts a VM that has nothing to boot: its firmware looks for a disk to start from, and that is a running guest.
+    pub fn boot_nothing(directory: &Path) -> Result<Self> {
+        fs::create_dir_all(directory.join("logs"))?;
+        fs::File::create(disk(directory))?.set_len(DISK_BYTES)?;
+        Self::start(directory, machine(directory))
+    }
+
     /// Starts the same machine with a copy of `captured_disk`, and has it wait for an incoming image.
     pub fn boot_incoming(directory: &Path, boot: &Boot, captured_disk: &Path) -> Result<Self> {
         fs::create_dir_all(directory.join("logs"))?;
@@ -124,8 +131,15 @@ fn serial_log(directory: &Path) -> PathBuf {
     directory.join("logs/serial.log")
 }
 
-/// The machine. A restored VM needs exactly the same one.
+/// The machine with its kernel. A restored VM needs exactly the same one.
 fn qemu(directory: &Path, boot: &Boot) -> Command {
+    let mut command = machine(directory);
+    command.arg("-kernel").arg(&boot.kernel).arg("-initrd").arg(&boot.initramfs);
+    command.args(["-append", "console=ttyS0 rdinit=/init quiet loglevel=1 panic=-1"]);
+    command
+}
+
+fn machine(directory: &Path) -> Command {
     let mut command = program("qemu-system-x86_64");
     // Emulated, so that it shows the same on every machine: not every host, and few CI runners, can run KVM guests.
     command.args(["-accel", "tcg", "-machine", "q35", "-cpu", "max", "-smp", "1", "-m"]);
@@ -135,9 +149,8 @@ fn qemu(directory: &Path, boot: &Boot) -> Command {
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", directory.join(socket).display()));
     }
     command.arg("-serial").arg(format!("file:{}", serial_log(directory).display()));
-    command.arg("-kernel").arg(&boot.kernel).arg("-initrd").arg(&boot.initramfs);
-    command.args(["-append", "console=ttyS0 rdinit=/init quiet loglevel=1 panic=-1"]);
-    let drive = format!("driver=raw,node-name=disk0,file.driver=file,file.filename={}", disk(directory).display());
+    let drive =
+        format!("driver=raw,node-name=disk0,file.driver=file,file.filename={}", disk(directory).display());
     command.arg("-blockdev").arg(drive);
     command.args(["-device", "virtio-blk-pci,drive=disk0,id=vda"]);
     command

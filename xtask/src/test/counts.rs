@@ -1,0 +1,116 @@
+//! How many tests passed, failed and were skipped, read from the words of each language's test runner.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+/// Tests, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub passed: usize,
+    pub failed: usize,
+    pub skipped: usize,
+}
+
+impl Counts {
+    pub const ONE_PASSED: Self = Self { passed: 1, failed: 0, skipped: 0 };
+    pub const ONE_FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
+
+    /// Tells whether no test ran at all.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.passed += more.passed;
+        self.failed += more.failed;
+        self.skipped += more.skipped;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 { write!(f, ", {} skipped", self.skipped) } else { Ok(()) }
+    }
+}
+
+/// `test result: ok. 5 passed; 0 failed; 1 ignored; ...`
+pub fn of_cargo(line: &str) -> Counts {
+    let Some(result) = line.strip_prefix("test result: ") else { return Counts::default() };
+    add_up(result.split(". ").nth(1).unwrap_or_default().split("; "))
+}
+
+/// `5 passed, 1 failed, 2 skipped in 0.12s`
+pub fn of_pytest(line: &str) -> Counts {
+    let summary = line.trim_matches(|c| c == '=' || c == ' ');
+    match summary.rsplit_once(" in ") {
+        Some((counts, time)) if time.starts_with(|c: char| c.is_ascii_digit()) => add_up(counts.split(", ")),
+        _ => Counts::default(),
+    }
+}
+
+/// `# pass 5`, `# fail 0`, ... at the end of the TAP of `node --test`.
+pub fn of_tap(line: &str) -> Counts {
+    match line.strip_prefix("# ").and_then(|rest| rest.split_once(' ')) {
+        Some((word, number)) => add_up(std::iter::once(format!("{number} {word}").as_str())),
+        None => Counts::default(),
+    }
+}
+
+/// Adds up phrases such as `5 passed`; phrases of other words count nothing.
+fn add_up<'p>(phrases: impl Iterator<Item = &'p str>) -> Counts {
+    let mut counts = Counts::default();
+    for phrase in phrases {
+        let Some((number, word)) = phrase.trim().split_once(' ') else { continue };
+        let Ok(number) = number.parse::<usize>() else { continue };
+        match word {
+            "passed" | "pass" | "xfailed" => counts.passed += number,
+            "failed" | "fail" | "error" | "errors" | "cancelled" | "xpassed" => counts.failed += number,
+            "ignored" | "skipped" => counts.skipped += number,
+            _ => (),
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(passed: usize, failed: usize, skipped: usize) -> Counts {
+        Counts { passed, failed, skipped }
+    }
+
+    #[test]
+    fn cargo_tells_of_each_target_in_a_line() {
+        let line = "test result: FAILED. 5 passed; 2 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.00s";
+        assert_eq!(of_cargo(line), counts(5, 2, 1));
+        assert!(of_cargo("test types::tags ... ok").is_empty());
+    }
+
+    #[test]
+    fn pytest_tells_in_its_last_line() {
+        assert_eq!(of_pytest("5 passed, 1 failed, 2 skipped, 1 error in 0.12s"), counts(5, 2, 2));
+        assert_eq!(of_pytest("======= 7 passed in 61.00s (0:01:01) ======="), counts(7, 0, 0));
+        assert!(of_pytest("3 passed in spirit").is_empty());
+    }
+
+    #[test]
+    fn tap_tells_in_a_line_for_each_count() {
+        let mut total = Counts::default();
+        for line in
+            ["ok 1 - list", "# tests 4", "# pass 2", "# fail 1", "# cancelled 1", "# skipped 3", "# todo 0"]
+        {
+            total += of_tap(line);
+        }
+        assert_eq!(total, counts(2, 2, 3));
+    }
+
+    #[test]
+    fn the_last_line_names_skipped_tests_only_where_there_are_some() {
+        assert_eq!(counts(3, 0, 0).to_string(), "3 passed, 0 failed");
+        assert_eq!(counts(3, 1, 2).to_string(), "3 passed, 1 failed, 2 skipped");
+    }
+}
