@@ -16,7 +16,7 @@ with Hypeman(data_dir) as hm:
         hypervisor="qemu",
         api_socket=instance_dir / "qmp.sock",
         directory=instance_dir,
-        disks=[{"path": instance_dir / "disk.raw"}],
+        disks=[instance_dir / "disk.raw"],
     )
     print(f"registered {vm.name}, which is {vm.state}")
     snapshot = hm.instances.snapshots.create(

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::program::{Run, cargo, program, succeeds};
-use crate::{Result, packages, root};
+use crate::{Result, packages, root, target};
 
 /// Installs what is missing and builds the C library, the Python package and the Node addon.
 pub fn setup() -> Result<()> {
@@ -22,7 +22,7 @@ pub fn python() -> PathBuf {
 
 /// The directory of `libhypeman.so`, in the profile that users get.
 pub fn library_directory() -> PathBuf {
-    root().join("target/release")
+    target().join("release")
 }
 
 fn build_c_library() -> Result<()> {

@@ -21,13 +21,13 @@ use serial::{is_seamless, ticks};
 use vm::{Boot, MEMORY_MIB, Vm};
 
 use crate::program::{Run, program, shown};
-use crate::{Result, root, setup};
+use crate::{Result, setup, target};
 
 /// Plays the whole story; the exit code is the verdict.
 pub fn demo() -> Result<ExitCode> {
     println!("Building the library and its bindings.");
     setup::setup()?;
-    let files = root().join("target/demo");
+    let files = target().join("demo");
     let run = files.join("run");
     if run.exists() {
         fs::remove_dir_all(&run)?;

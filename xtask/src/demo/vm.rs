@@ -69,11 +69,6 @@ impl Vm {
         self.directory.join("qmp.sock")
     }
 
-    /// The disk of the VM.
-    pub fn disk(&self) -> PathBuf {
-        disk(&self.directory)
-    }
-
     /// What the guest says.
     pub fn serial(&self) -> Serial {
         Serial::at(&serial_log(&self.directory))

@@ -9,7 +9,7 @@ use super::counts::Counts;
 use crate::demo::examples::compile_c;
 use crate::demo::vm::Vm;
 use crate::program::{Run, cargo, program};
-use crate::{Result, root, setup};
+use crate::{Result, root, setup, target};
 
 /// A fenced block of the README.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ struct Snippet {
 
 /// Runs the snippets against one data directory and one running VM.
 pub fn readme() -> Result<Counts> {
-    let directory = root().join("target/readme");
+    let directory = target().join("readme");
     if directory.exists() {
         fs::remove_dir_all(&directory)?;
     }
@@ -94,7 +94,7 @@ fn node_path(source: &Path) -> Result<PathBuf> {
 
 fn compile_rust(code: &Path, into: &Path) -> Result<Command> {
     cargo().args(["build", "--quiet", "--package", "hypeman-core"]).run()?;
-    let build = root().join("target/debug");
+    let build = target().join("debug");
     let mut rustc = program("rustc");
     rustc.args(["--edition", "2024", "-D", "warnings", "--extern"]);
     rustc.arg(format!("hypeman_core={}", build.join("libhypeman_core.rlib").display()));
