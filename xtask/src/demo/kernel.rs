@@ -71,8 +71,8 @@ fn fetch(directory: &Path, name: &str) -> Result<()> {
 
 /// The kernel package behind [`LATEST`].
 fn package_name() -> Result<String> {
-    let answer = program("apt-cache").args(["depends", LATEST]).read()?;
+    let answer = program("apt-cache").args(["depends", LATEST]).read().unwrap_or_default();
     let dependency = answer.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
-    let name = dependency.ok_or_else(|| format!("apt knows no {LATEST}; run apt-get update as root"))?;
+    let name = dependency.ok_or_else(|| format!("apt knows no {LATEST}; run: sudo apt-get update"))?;
     Ok(name.trim().to_owned())
 }
