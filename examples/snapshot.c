@@ -11,6 +11,8 @@ int main(int argc, char **argv)
     hypeman_snapshot *snapshot = NULL;
     hypeman_error *error = NULL;
     hypeman_create_options options = HYPEMAN_CREATE_OPTIONS_INIT;
+    hypeman_compression zstd = HYPEMAN_COMPRESSION_INIT;
+    int taken;
 
     if (argc != 2) {
         fprintf(stderr, "usage: %s DATA_DIR\n", argv[0]);
@@ -18,14 +20,15 @@ int main(int argc, char **argv)
     }
     options.kind = HYPEMAN_KIND_STANDBY;
     options.name = "from-c";
-    if (hypeman_open(argv[1], NULL, &hm, &error) == 0
-        && hypeman_snapshot_create(hm, "demo", &options, &snapshot, &error) == 0) {
-        printf("took from-c (%s)\n", hypeman_snapshot_id(snapshot));
-    } else {
+    options.compression = &zstd;
+    taken = hypeman_open(argv[1], NULL, &hm, &error) == HYPEMAN_STATUS_OK
+        && hypeman_snapshot_create(hm, "demo", &options, &snapshot, &error) == HYPEMAN_STATUS_OK;
+    if (taken)
+        printf("took %s (%s)\n", hypeman_snapshot_name(snapshot), hypeman_snapshot_id(snapshot));
+    else
         fprintf(stderr, "%s\n", hypeman_error_message(error));
-    }
     hypeman_error_free(error);
     hypeman_snapshot_free(snapshot);
     hypeman_close(hm);
-    return error != NULL;
+    return taken ? 0 : 1;
 }

@@ -20,13 +20,16 @@ pub fn node(name: &str) -> Command {
     command
 }
 
-/// Compiles `source` (strictly, as C99) against the public header and library; the program runs from anywhere.
-pub fn compile_c(source: &Path, into: &Path) -> Result<Command> {
+/// Compiles `source` strictly, as C99, or as C++17 where its suffix says so, against the public headers and the
+/// library. The program finds the library wherever it runs.
+pub fn compile(source: &Path, into: &Path) -> Result<Command> {
+    let is_cpp = source.extension().is_some_and(|suffix| suffix == "cpp");
+    let (compiler, standard) = if is_cpp { ("g++", "-std=c++17") } else { ("gcc", "-std=c99") };
     let library = setup::library_directory();
-    let mut gcc = program("gcc");
-    gcc.args(["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Iinclude"]).arg(source);
-    gcc.arg("-L").arg(&library).arg("-lhypeman").arg(format!("-Wl,-rpath,{}", library.display()));
-    gcc.arg("-o").arg(into).run()?;
+    let mut command = program(compiler);
+    command.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Iinclude"]).arg(source);
+    command.arg("-L").arg(&library).arg("-lhypeman").arg(format!("-Wl,-rpath,{}", library.display()));
+    command.arg("-o").arg(into).run()?;
     Ok(program(into))
 }
 

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use claims::{Claims, tell};
-use examples::{Taken, compile_c, node, python, taken};
+use examples::{Taken, compile, node, python, taken};
 use pauses::{Pause, Pauses};
 use serial::{is_seamless, ticks};
 use vm::{Boot, MEMORY_MIB, Vm};
@@ -49,7 +49,7 @@ pub fn demo() -> Result<ExitCode> {
     serial.wait_for_tick(ticks(&serial.text()).len() as u64 + 4)?;
     show(node("snapshot.js").arg(&data))?;
     serial.wait_for_tick(ticks(&serial.text()).len() as u64 + 4)?;
-    show(compile_c(Path::new("examples/snapshot.c"), &run.join("snapshot"))?.arg(&data))?;
+    show(compile(Path::new("examples/snapshot.c"), &run.join("snapshot"))?.arg(&data))?;
 
     claims.step("The snapshots as a table, from Node");
     show(node("list.js").arg(&data))?;

@@ -3,6 +3,7 @@
 mod counts;
 mod readme;
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use counts::Counts;
 
 use crate::program::{Run, cargo, program, shown};
-use crate::{Result, demo, setup};
+use crate::{Result, demo, root, setup};
 
 struct Stage {
     name: &'static str,
@@ -88,8 +89,12 @@ fn python_tests() -> Result<Counts> {
 }
 
 fn node_tests() -> Result<Counts> {
+    let tests = root().join("bindings/node/test");
+    let mut files = fs::read_dir(&tests)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.retain(|file| file.to_string_lossy().ends_with(".test.js"));
+    files.sort();
     let mut command = program("node");
-    command.args(["--test", "--test-reporter=tap"]).current_dir(crate::root().join("bindings/node"));
+    command.args(["--test", "--test-reporter=tap"]).args(files);
     count(&mut command, counts::of_tap)
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::counts::Counts;
-use crate::demo::examples::compile_c;
+use crate::demo::examples::compile;
 use crate::demo::vm::Vm;
 use crate::program::{Run, cargo, program};
 use crate::{Result, root, setup, target};
@@ -75,7 +75,7 @@ fn prepare(language: &str, code: &str, source: &Path) -> Result<Option<Command>>
             command.arg(write("js")?).env("NODE_PATH", node_path(source)?);
             command
         }
-        "c" => compile_c(&write("c")?, source)?,
+        "c" | "cpp" => compile(&write(language)?, source)?,
         "rust" => compile_rust(&write("rs")?, source)?,
         // The commands of this repository, which run this, and the layout of a directory.
         "sh" | "text" => return Ok(None),
