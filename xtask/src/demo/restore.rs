@@ -42,8 +42,9 @@ pub fn restore(
 
     let vm = Vm::boot_incoming(directory, boot, &payload.join("disk.raw"))?;
     vm.load(&memory, &taken.memory_format)?;
-    let said = vm.serial().wait_for("MEM OK", |text| text.contains("MEM ").then(|| text.to_owned()))?;
     let last = ticks(&pause.said).last().copied().unwrap_or_default();
+    vm.serial().wait_for_tick(last + 3)?;
+    let said = vm.serial().wait_for("MEM OK", |text| text.contains("MEM ").then(|| text.to_owned()))?;
     let whole = ticks(&format!("{}{said}", pause.said));
     let after = whole.iter().skip_while(|tick| **tick <= last).take(3);
     let after: Vec<_> = after.map(ToString::to_string).collect();
