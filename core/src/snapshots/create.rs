@@ -1,5 +1,7 @@
 //! `instances.snapshots.create`: the whole protocol, in the order in which it happens.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::live;
@@ -144,12 +146,19 @@ fn capture_asleep(
     let root = found.directory.as_deref().map(Dir::open).transpose()?;
     let extent = if *kind == SnapshotKind::Standby { Extent::Whole } else { Extent::WithoutImages };
     let plan = Plan::make(found, root.as_ref(), stage.guest(), extent)?;
+    if plan.is_empty() {
+        let why = format!(
+            "instance {} has no files to capture; register it with its directory, or with its disks",
+            found.id
+        );
+        return Err(Error::new(Kind::InvalidState, why).about(&found.id));
+    }
     plan.copy_still(hm.threads(), call)?;
     plan.copy_written(hm.threads(), call)?;
     if *kind == SnapshotKind::Standby
         && let Some(memory) = Memory::find(stage.guest())?
     {
-        expand(hm, stage, &memory, call)?;
+        expand(hm, found, stage, &memory, call)?;
         facts.memory_file = memory.directory.join(&memory.name).to_str().map(str::to_owned);
     }
     // A VMM that was started meanwhile writes to the disks that were copied.
@@ -162,7 +171,7 @@ fn capture_asleep(
 }
 
 /// Leaves the memory of a standby image in its raw form only: the source's own compression is not the snapshot's.
-fn expand(hm: &Hypeman, stage: &Stage, memory: &Memory, call: &mut Call<'_>) -> Result<()> {
+fn expand(hm: &Hypeman, found: &Found, stage: &Stage, memory: &Memory, call: &mut Call<'_>) -> Result<()> {
     let Some((algorithm, _)) = memory.compressed else { return Ok(()) };
     let place = memory.open_dir(stage.guest())?;
     let name = memory.compressed_name(algorithm);
@@ -170,9 +179,23 @@ fn expand(hm: &Hypeman, stage: &Stage, memory: &Memory, call: &mut Call<'_>) -> 
         let compressed = place.read(&name)?;
         let raw = place.create_new(&memory.name)?;
         memory::decompress(&compressed, algorithm, &raw, u64::MAX, hm.threads(), call.limit(), &|_, _| ())
-            .map_err(|error| error.at(place.join(&name)).context("the source's own memory image"))?;
+            .map_err(|error| of_source(error, found, &memory.directory.join(&name)))?;
     }
     place.unlink(&name)
+}
+
+/// An error in the copy of a source's own memory image, told of the source: the copy is gone when it is read.
+fn of_source(error: Error, found: &Found, image: &Path) -> Error {
+    if error.kind() != Kind::Corrupt {
+        return error.about(&found.id);
+    }
+    let image = found.directory.iter().map(|directory| directory.join(image)).next().unwrap_or_default();
+    let why = format!(
+        "the memory image of instance {}, {}, is damaged and cannot be captured",
+        found.id,
+        image.display()
+    );
+    Error::new(Kind::Corrupt, why).at(image).about(&found.id)
 }
 
 fn snapshot(

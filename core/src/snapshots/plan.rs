@@ -29,6 +29,16 @@ pub(super) struct Plan<'g> {
     pub(super) outside: Vec<OutsideDisk>,
 }
 
+impl Plan<'_> {
+    /// Tells whether there is nothing to copy, not even a directory.
+    pub(super) fn is_empty(&self) -> bool {
+        self.directories.is_empty()
+            && self.links.is_empty()
+            && self.still.is_empty()
+            && self.written.is_empty()
+    }
+}
+
 /// Which parts of an instance directory are of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extent {
@@ -153,7 +163,14 @@ impl<'g> Plan<'g> {
             self.directories.push(OUTSIDE.into());
         }
         let name = disk.path.file_name().unwrap_or_default().to_string_lossy();
-        let target = format!("{OUTSIDE}/{number}-{name}");
+        // The instance directory may have files of such a name itself.
+        let is_free = |target: &String| {
+            let taken = Path::new(target);
+            !self.still.iter().chain(&self.written).any(|copy| copy.target == taken)
+                && !self.links.iter().any(|(link, _)| link == taken)
+        };
+        let candidates = (number..).map(|number| format!("{OUTSIDE}/{number}-{name}"));
+        let target = candidates.into_iter().find(is_free).unwrap_or_default();
         self.outside.push(OutsideDisk {
             payload: target.clone(),
             source: disk.path.to_string_lossy().into_owned(),

@@ -33,7 +33,8 @@ pub(crate) fn read(file: &File, path: &Path) -> Result<Value> {
 
 /// The error for a file of the store that cannot be used.
 pub(crate) fn damaged(path: &Path, why: impl fmt::Display) -> Error {
-    Error::new(Kind::Corrupt, format!("{} is damaged: {why}", path.display())).at(path)
+    let advice = "put it back from a backup, or delete what it belongs to";
+    Error::new(Kind::Corrupt, format!("{} is damaged: {why}; {advice}", path.display())).at(path)
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {

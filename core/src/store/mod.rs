@@ -100,7 +100,10 @@ impl Store {
             Kind::Permission => error.note("or open the data directory read-only"),
             _ => error,
         };
-        let root = Dir::create_root(path).map_err(advice)?;
+        let root = Dir::create_root(path).map_err(|error| match error.errno() {
+            Some(libc::EEXIST | libc::ENOTDIR) => error.note("the data directory must be a directory"),
+            _ => advice(error),
+        })?;
         if !allow_network_fs && is_network_fs(path)? {
             return Err(Error::new(
                 Kind::NotSupported,
@@ -184,10 +187,15 @@ impl Store {
     /// `not_found`, for unsafe ids as well.
     pub(crate) fn snapshot_dir(&self, id: &str) -> Result<Dir> {
         let found = match &self.snapshots {
-            Some(snapshots) if is_safe_id(id) => snapshots.dir_if_any(id)?,
-            _ => None,
+            Some(snapshots) if is_safe_id(id) => snapshots.dir_if_any(id),
+            _ => Ok(None),
         };
-        found.ok_or_else(|| no_snapshot(id))
+        match found {
+            Ok(dir) => dir.ok_or_else(|| no_snapshot(id)),
+            // A file that lies among the snapshots is none.
+            Err(error) if error.errno() == Some(libc::ENOTDIR) => Err(no_snapshot(id)),
+            Err(error) => Err(error.about(id)),
+        }
     }
 
     /// Opens the directory of the vendor's instance `id`, if there is one.

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 pub(crate) fn check_name(name: &str) -> Result<()> {
     let refuse = |what: &str| Err(Error::new(Kind::InvalidRequest, format!("{what}, got {name:?}")));
     if name.is_empty() {
-        return refuse("name must not be empty; leave it out for no name");
+        return refuse("name must have 1 to 63 characters");
     }
     if name.len() > 63 {
         return refuse("name must be 63 characters or less");
