@@ -182,7 +182,7 @@ impl<'f> Writer<'f> {
     }
 
     /// Writes the index as a skippable frame at `at`, and returns it with the offset of its end.
-    pub(super) fn finish(mut self, at: u64) -> Result<(Index<'f>, u64)> {
+    pub(super) fn finish(mut self, at: u64) -> Result<(Index, u64)> {
         let totals = self.totals;
         let payload_bytes = totals.leaves_bytes().unwrap_or(u64::MAX).saturating_add(FOOTER_BYTES as u64);
         let leaves_at = at + skippable::HEAD_BYTES;
@@ -199,21 +199,20 @@ impl<'f> Writer<'f> {
         }
         let end = leaves_at + payload_bytes;
         write_compressed(self.file, &totals.footer(), end - FOOTER_BYTES as u64)?;
-        Ok((Index { file: self.file, leaves_at, totals }, end))
+        Ok((Index { leaves_at, totals }, end))
     }
 }
 
 /// The index of a file, read leaf by leaf.
 #[derive(Clone, Copy)]
-pub(super) struct Index<'f> {
-    file: &'f File,
+pub(super) struct Index {
     leaves_at: u64,
     pub(super) totals: Totals,
 }
 
-impl<'f> Index<'f> {
+impl Index {
     /// Opens the index that ends at `end` of `file`; `None` where there is none of ours.
-    pub(super) fn open(file: &'f File, end: u64) -> Result<Option<Self>> {
+    pub(super) fn open(file: &File, end: u64) -> Result<Option<Self>> {
         let Some(footer_at) = end.checked_sub(FOOTER_BYTES as u64) else { return Ok(None) };
         let mut footer = [0; FOOTER_BYTES];
         read_compressed(file, &mut footer, footer_at)?;
@@ -225,7 +224,7 @@ impl<'f> Index<'f> {
         let leaves_at = totals.leaves_bytes().and_then(|bytes| footer_at.checked_sub(bytes));
         match leaves_at {
             Some(leaves_at) if is_sealed(&footer, 0) && totals.first <= totals.end => {
-                Ok(Some(Self { file, leaves_at, totals }))
+                Ok(Some(Self { leaves_at, totals }))
             }
             _ => Err(damaged(footer_at, "the footer of its index is not as it was written")),
         }
@@ -247,16 +246,16 @@ impl<'f> Index<'f> {
     }
 
     /// Every frame, in order, each checked to begin where the one before ends.
-    pub(super) fn frames(&self) -> Frames<'f> {
-        Frames { index: *self, page: Vec::new(), next: 0, at: self.totals.first, raw_at: 0 }
+    pub(super) fn frames<'f>(&self, file: &'f File) -> Frames<'f> {
+        Frames { file, index: *self, page: Vec::new(), next: 0, at: self.totals.first, raw_at: 0 }
     }
 
     /// Reads leaf `number` into `page`, and checks it.
-    fn read_leaf(&self, number: u64, page: &mut Vec<u8>) -> Result<()> {
+    fn read_leaf(&self, file: &File, number: u64, page: &mut Vec<u8>) -> Result<()> {
         let frames = self.totals.frames.saturating_sub(number * LEAF_FRAMES).min(LEAF_FRAMES);
         let at = self.leaves_at + number * LEAF_BYTES;
         page.resize(LEAF_HEAD_BYTES + frames as usize * ENTRY_BYTES, 0);
-        read_compressed(self.file, page, at)?;
+        read_compressed(file, page, at)?;
         if !is_sealed(page, number) || u64_at(page, 24) != Some(frames) {
             return Err(damaged(at, "its index is not as it was written"));
         }
@@ -266,7 +265,8 @@ impl<'f> Index<'f> {
 
 /// Goes through the frames of an index, one leaf in memory.
 pub(super) struct Frames<'f> {
-    index: Index<'f>,
+    file: &'f File,
+    index: Index,
     page: Vec<u8>,
     next: u64,
     at: u64,
@@ -286,7 +286,7 @@ impl Frames<'_> {
         let number = self.next / LEAF_FRAMES;
         let slot = LEAF_HEAD_BYTES + (self.next % LEAF_FRAMES) as usize * ENTRY_BYTES;
         if slot == LEAF_HEAD_BYTES {
-            self.index.read_leaf(number, &mut self.page)?;
+            self.index.read_leaf(self.file, number, &mut self.page)?;
             if u64_at(&self.page, 8) != Some(self.at) || u64_at(&self.page, 16) != Some(self.raw_at) {
                 return Err(damaged(self.index.leaves_at + number * LEAF_BYTES, "its index does not add up"));
             }

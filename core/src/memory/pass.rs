@@ -34,7 +34,7 @@ pub(super) enum Purpose<'a> {
 pub(super) struct Pass<'a> {
     pub(super) compressed: &'a File,
     pub(super) algorithm: Algorithm,
-    pub(super) frames: &'a Frames<'a>,
+    pub(super) frames: &'a Frames,
     pub(super) purpose: Purpose<'a>,
     pub(super) priority: Priority,
     /// Told how much memory is done and how much there is, by every thread.
@@ -44,7 +44,7 @@ pub(super) struct Pass<'a> {
 impl Pass<'_> {
     /// Goes through all frames; the digest of the image is complete after a [`Purpose::Check`].
     pub(super) fn run(&self, threads: NonZeroUsize, limit: &Limit) -> Result<Digest> {
-        let queue = Mutex::new(Queue { cursor: self.frames.cursor()?, held_back: None });
+        let queue = Mutex::new(Queue { cursor: self.frames.cursor(self.compressed)?, held_back: None });
         let done = AtomicU64::new(0);
         let digest = Digest::default();
         workers::run(threads, self.priority, limit, |crew| {

@@ -13,6 +13,7 @@
 
 pub(super) mod header;
 pub(super) mod stream;
+pub(super) mod walk;
 pub(super) mod zeros;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
@@ -102,16 +103,17 @@ fn frame_block(data: &[u8], flag: u32) -> Vec<u8> {
     block
 }
 
-/// Decodes `stored`, one block of ours from its length to its checksum, into `raw`, which it has to fill; says what is
-/// wrong where it does not.
+/// Decodes `stored`, one independent block from its length to its checksum, if it has one, into `raw`, which it has to
+/// fill; says what is wrong where it does not.
 pub(super) fn decode(stored: &[u8], raw: &mut [u8], standard: Standard) -> Result<(), &'static str> {
     let length = u32_at(stored, 0).ok_or("a block has no length")?;
     let (data, checksum) = stored
         .get(LENGTH_BYTES..)
-        .and_then(<[u8]>::split_last_chunk::<CHECKSUM_BYTES>)
-        .filter(|(data, _)| data.len() == (length & !PLAIN) as usize)
+        .and_then(|rest| rest.split_at_checked((length & !PLAIN) as usize))
+        .filter(|(_, checksum)| matches!(checksum.len(), 0 | CHECKSUM_BYTES))
         .ok_or("a block is not as long as its index says")?;
-    if standard == Standard::Checked && XxHash32::oneshot(0, data) != u32::from_le_bytes(*checksum) {
+    let is_checked = standard == Standard::Checked && !checksum.is_empty();
+    if is_checked && XxHash32::oneshot(0, data).to_le_bytes() != checksum {
         return Err("the checksum of a block does not match");
     }
     match decode_data(data, length & PLAIN != 0, &[], raw) {
