@@ -3,7 +3,6 @@
 use std::fs::File;
 
 use super::index::{self, Index};
-use super::zstd::Standard;
 use super::{file, lz4, zstd};
 use crate::error::Result;
 use crate::types::{Algorithm, CompressionSettings};
@@ -150,6 +149,15 @@ impl Encoder {
             Self::Lz4(encoder) => encoder.encode(raw, out),
         }
     }
+}
+
+/// Which checksums a decoder looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standard {
+    /// The format's own too.
+    Checked,
+    /// Only what decoding needs: the stored bytes were checked against the index.
+    Skipped,
 }
 
 /// Decompresses frames of one algorithm.

@@ -20,7 +20,7 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, 
 use twox_hash::XxHash32;
 
 use super::file::{defect, u32_at};
-use super::zstd::Standard;
+use super::format::Standard;
 use crate::error::Result;
 use crate::sys::lz4::HighCompression;
 

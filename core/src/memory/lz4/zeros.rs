@@ -44,8 +44,9 @@ fn sequence(raw_bytes: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Standard, decode};
+    use super::super::decode;
     use super::*;
+    use crate::memory::format::Standard;
 
     #[test]
     fn every_length_decodes_to_zeros() {
