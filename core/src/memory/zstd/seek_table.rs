@@ -24,7 +24,8 @@ pub(in crate::memory) fn begin(file: &File) -> Result<Option<u64>> {
     let Some(footer_at) = len.checked_sub(FOOTER_BYTES) else { return Ok(None) };
     let mut footer = [0; FOOTER_BYTES as usize];
     read_compressed(file, &mut footer, footer_at)?;
-    if u32_at(&footer, 5) != Some(FOOTER_MAGIC) || footer[4] != 0 {
+    let [.., descriptor, _, _, _, _] = footer;
+    if u32_at(&footer, 5) != Some(FOOTER_MAGIC) || descriptor != 0 {
         return Ok(None);
     }
     let entries = u64::from(u32_at(&footer, 0).unwrap_or_default());
