@@ -45,7 +45,7 @@ impl<'f> Writer<'f> {
         self.totals.end += u64::from(frame.stored_bytes);
         self.totals.raw_bytes += u64::from(frame.raw_bytes);
         self.totals.frames += 1;
-        if self.totals.frames % LEAF_FRAMES == 0 {
+        if self.totals.frames.is_multiple_of(LEAF_FRAMES) {
             let number = self.totals.frames / LEAF_FRAMES - 1;
             self.seal_leaf(number);
             write_compressed(self.file, &self.leaf, self.staging + number * LEAF_BYTES)?;
