@@ -7,6 +7,8 @@ mod register;
 mod state;
 mod unregister;
 
+use std::time::Duration;
+
 use crate::call::Call;
 use crate::error::Result;
 use crate::hypeman::Hypeman;
@@ -16,6 +18,9 @@ use crate::types::{CreateSnapshot, Instance, RegisterInstance, Snapshot};
 
 pub(crate) use find::{Found, find};
 pub(crate) use state::{Source, source};
+
+/// The registry is held for milliseconds; whoever holds it longer than this has been stopped.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The instances of a data directory.
 #[derive(Clone, Copy, Debug)]

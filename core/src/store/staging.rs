@@ -109,7 +109,8 @@ impl Store {
             };
             // Held while removing, so that no one begins under this id meanwhile.
             if let Ok(Some(_job)) = self.try_job(id) {
-                private.staging.remove_tree(&entry.name)?;
+                // What cannot be removed, as another user's, keeps no one from working.
+                let _ = private.staging.remove_tree(&entry.name);
             }
         }
         Ok(())
