@@ -1,6 +1,6 @@
 //! The second step: the image is loaded into the VMM that waits, and the guest goes on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::call::{Call, Phase};
 use crate::error::{Error, Kind, Result};
@@ -55,9 +55,16 @@ pub(super) fn load(
     let limit = call.limit().clone();
     vmm.load(&from, &limit, &mut |done, total| call.report(Phase::Preparing, done, total))
         .map_err(|error| error.about(&waiting.id))?;
-    // From here on the guest writes to its disks: they are no longer what was put into place.
+    // From here on the guest writes to its disks: what was put into place is no standby image of it any more. A VMM
+    // that still reads the memory file has it open or mapped.
     store.end_placed(&waiting.id)?;
+    remove_image(&directory).map_err(|error| error.about(&waiting.id))?;
     vmm.resume().map_err(|error| error.about(&waiting.id))
+}
+
+fn remove_image(directory: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else { return Ok(()) };
+    Dir::open(parent)?.remove_tree(name)
 }
 
 /// The instance directory, which a restore needs.
