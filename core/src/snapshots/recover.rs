@@ -25,6 +25,12 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
             let _ = settle_intent(store, &id, intent);
         }
     }
+    for instance in store.journals()? {
+        if let Some(_turn) = store.try_turn(&instance)? {
+            // One that cannot be brought to its end now is tried again by its instance's next restore.
+            let _ = super::restore::recover(store, &instance);
+        }
+    }
     store.clear_dead_stages()?;
     store.trim_changes()?;
     // Trash that cannot be emptied keeps no one from working.
