@@ -3,14 +3,17 @@
 //! Knows nothing of the store. A conversation ([`Vmm`]) is one connection, without a thread or a runtime of its own;
 //! it may be handed to another thread, which settles and resumes the VM after a cancelled call.
 
+mod http;
 mod qemu;
 
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
+use crate::sys::{process, socket};
 use crate::types::HypervisorKind;
 
 /// What a VMM says its VM does.
@@ -35,6 +38,22 @@ pub(crate) struct Peer {
     pub(crate) uid: u32,
     /// Start time in clock ticks since boot (field 22 of /proc/pid/stat): a reused pid differs.
     pub(crate) start_ticks: u64,
+}
+
+impl Peer {
+    /// Who listens at the other end of `stream`, a connection to the `vmm` at `api_socket`. With a socket that another
+    /// process opened and handed to the VMM, this is that process.
+    fn of(stream: &UnixStream, api_socket: &Path, vmm: &str) -> Result<Self> {
+        let (pid, uid) = socket::peer(stream).map_err(|e| Error::io("ask who listens at", api_socket, &e))?;
+        let start_ticks = process::start_ticks(pid).map_err(|e| {
+            let shown = api_socket.display();
+            let seen = format!("the {vmm} at {shown} is process {pid}, which is not seen here ({e})");
+            Error::new(Kind::NotSupported, seen).at(api_socket).note(format!(
+                "run this program in the pid namespace of {vmm}, or above it, with /proc mounted"
+            ))
+        })?;
+        Ok(Self { pid, uid, start_ticks })
+    }
 }
 
 /// Where and how a capture is written.
