@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::image::MEMORY_FILE;
 use super::message::Migration;
 use super::settings::Form;
 use super::{POLL, Qemu};
@@ -11,9 +12,6 @@ use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{CaptureTarget, Captured};
 use crate::sys::disk;
-
-/// The name under which the vendor looks for it.
-const MEMORY_FILE: &str = "memory";
 
 /// With less than this left, a write that failed has met a full disk.
 const FULL_DISK_BYTES: u64 = 1 << 20;
@@ -35,28 +33,14 @@ impl Qemu {
         let form =
             if plan.has_mapped_ram() && !target.vendor_forms_only { Form::MappedRam } else { Form::Stream };
 
-        let written = self
-            .borrow_settings(&plan, form, limit)
-            .and_then(|()| self.lend(&file, &plan, limit))
-            .and_then(|uri| self.migrate(&uri, target, limit, progress));
-        match &written {
-            // The caller wants to be gone, or QEMU is silent: resuming or settling gives them back.
-            Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Timeout) => {}
-            // What cannot be given back now is tried again then, too; the memory is written or not, all the same.
-            _ => drop(self.give_back(limit)),
-        }
-        written?;
+        self.lending(&file, &plan, form, limit, |qemu, uri| qemu.migrate(uri, target, limit, progress))?;
 
         let size_bytes = file.metadata().map_err(|e| Error::io("look at", &path, &e))?.len();
         if size_bytes == 0 {
             let message = format!("QEMU reports success, but wrote nothing to {}", path.display());
             return Err(self.qmp.error(Kind::Hypervisor, message));
         }
-        let memory_format = match form {
-            Form::Stream => "qemu-stream",
-            Form::MappedRam => "qemu-mapped-ram",
-        };
-        Ok(Captured { memory_file: Some(MEMORY_FILE), memory_format })
+        Ok(Captured { memory_file: Some(MEMORY_FILE), memory_format: form.name() })
     }
 
     fn migrate(

@@ -1,11 +1,13 @@
-//! The QEMU driver over QMP: `stop`, `migrate` into a file that we opened, `cont`.
+//! The QEMU driver over QMP: `stop`, `migrate` into a file that we opened, `cont`; `migrate-incoming` from one.
 //!
 //! No shell and no path: QEMU gets a descriptor, so it may run as another user, in a jail or in another mount
-//! namespace. Every setting that a capture needs is made just before it and given back after it, since the VM has
-//! other users with migrations of their own.
+//! namespace. Every setting that a capture or a load needs is made just before it and given back after it, since the VM
+//! has other users with migrations of their own.
 
 mod capture;
 mod client;
+mod image;
+mod load;
 mod message;
 mod prepare;
 mod settings;
@@ -105,11 +107,11 @@ impl Vmm for Qemu {
 
     fn load(
         &mut self,
-        _source: &LoadSource<'_>,
-        _limit: &Limit,
-        _progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+        source: &LoadSource<'_>,
+        limit: &Limit,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
-        Err(self.qmp.error(Kind::NotSupported, "loading into QEMU is on its way".to_owned()))
+        self.load_from(source, limit, progress)
     }
 
     fn settle(&mut self) -> Result<()> {
