@@ -5,6 +5,7 @@
 
 mod http;
 mod qemu;
+mod reach;
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -114,6 +115,12 @@ pub(crate) trait Vmm: Send {
 
     /// Refuses, with the VMM's reason, a VM that cannot be captured; sets up all that can be set up while it runs.
     fn prepare(&mut self, limit: &Limit) -> Result<()>;
+
+    /// Refuses a directory that the VMM, as far as can be told, cannot write to. Asked after [`Vmm::prepare`]; a VMM that
+    /// is given descriptors reaches every directory.
+    fn check_reach(&self, _target: &CaptureTarget<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// Pauses the guest. It is paused when this returns `Ok`.
     fn pause(&mut self, limit: &Limit) -> Result<()>;

@@ -56,8 +56,15 @@ pub(super) fn capture(
     let guest = stage.guest().dir(".")?;
     let root = found.directory.as_deref().map(Dir::open).transpose()?;
     let plan = Plan::make(found, root.as_ref(), &guest, Extent::WithoutImages)?;
-    plan.copy_still(hm.threads(), call)?;
     let image = guest.ensure_dir(CAPTURE_DIRECTORY)?;
+    let image_fd = image.to_file()?;
+    let target = CaptureTarget {
+        directory: image.path(),
+        directory_fd: &image_fd,
+        vendor_forms_only: found.server.is_some(),
+    };
+    vmm.check_reach(&target).map_err(|error| error.about(&found.id))?;
+    plan.copy_still(hm.threads(), call)?;
     if matches!(found.hypervisor, HypervisorKind::Qemu | HypervisorKind::QemuMicrovm)
         && let Some(config) = root.as_ref().map(|root| root.read_if_any(QEMU_CONFIG)).transpose()?.flatten()
     {
@@ -80,7 +87,7 @@ pub(super) fn capture(
     store.write_intent(&intent)?;
     let mut held = Held { store, stage, turn, vmm, intent };
 
-    match held.pause_and_write(&plan, &image, hm, found, &mut facts, call) {
+    match held.pause_and_write(&plan, &target, hm, &mut facts, call) {
         Ok(paused) => {
             if was_running {
                 if let Err(error) = held.vmm.resume() {
@@ -101,18 +108,11 @@ impl Held {
     fn pause_and_write(
         &mut self,
         plan: &Plan<'_>,
-        image: &Dir,
+        target: &CaptureTarget<'_>,
         hm: &Hypeman,
-        found: &Found,
         facts: &mut Capture,
         call: &mut Call<'_>,
     ) -> Result<Instant> {
-        let directory_fd = image.to_file()?;
-        let target = CaptureTarget {
-            directory: image.path(),
-            directory_fd: &directory_fd,
-            vendor_forms_only: found.server.is_some(),
-        };
         if self.intent.was_running {
             self.vmm.pause(call.limit())?;
         }
@@ -120,7 +120,7 @@ impl Held {
         let limit = call.limit().clone();
         let captured = self
             .vmm
-            .capture(&target, &limit, &mut |done, total| call.report(Phase::SavingMemory, done, total))?;
+            .capture(target, &limit, &mut |done, total| call.report(Phase::SavingMemory, done, total))?;
         facts.saving_memory_ms = Some(milliseconds(paused));
         facts.memory_format = Some(captured.memory_format.to_owned());
         facts.memory_file = captured.memory_file.map(|file| format!("{CAPTURE_DIRECTORY}/{file}"));

@@ -37,6 +37,7 @@ pub(super) struct Exchange<'a> {
     stream: UnixStream,
     until: Instant,
     limit: &'a Limit,
+    meanwhile: &'a mut dyn FnMut() -> Result<()>,
     /// What has come and was not used yet.
     received: Vec<u8>,
 }
@@ -49,8 +50,14 @@ enum Body {
 }
 
 impl<'a> Exchange<'a> {
-    pub(super) fn new(client: &'a Client, stream: UnixStream, until: Instant, limit: &'a Limit) -> Self {
-        Self { client, stream, until, limit, received: Vec::new() }
+    pub(super) fn new(
+        client: &'a Client,
+        stream: UnixStream,
+        until: Instant,
+        limit: &'a Limit,
+        meanwhile: &'a mut dyn FnMut() -> Result<()>,
+    ) -> Self {
+        Self { client, stream, until, limit, meanwhile, received: Vec::new() }
     }
 
     pub(super) fn send(&mut self, mut left: &[u8]) -> Result<(), End> {
@@ -183,8 +190,9 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn check(&self) -> Result<(), End> {
+    fn check(&mut self) -> Result<(), End> {
         self.limit.check()?;
+        (self.meanwhile)()?;
         if Instant::now() >= self.until { Err(End::Overdue) } else { Ok(()) }
     }
 

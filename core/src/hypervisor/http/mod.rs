@@ -77,11 +77,24 @@ impl Client {
         body: Option<&Value>,
         limit: &Limit,
     ) -> Result<Answer> {
+        self.request_meanwhile(method, target, body, limit, &mut || Ok(()))
+    }
+
+    /// As [`Client::request`], calling `meanwhile` some hundred times a second as long as the answer is not there; its
+    /// error ends the wait.
+    pub(super) fn request_meanwhile(
+        &self,
+        method: &str,
+        target: &str,
+        body: Option<&Value>,
+        limit: &Limit,
+        meanwhile: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Answer> {
         let until = Instant::now() + self.patience;
         let body = body.map(Value::to_string);
         let request = request_bytes(method, target, body.as_deref());
         loop {
-            let answer = self.exchange(&request, until, limit).map_err(|end| match end {
+            let answer = self.exchange(&request, until, limit, meanwhile).map_err(|end| match end {
                 End::Error(error) => error,
                 End::Overdue => {
                     let (vmm, seconds) = (self.vmm, self.patience.as_secs());
@@ -123,14 +136,20 @@ impl Client {
         self.error(Kind::Hypervisor, format!("what listens at {} {what}", self.path.display()))
     }
 
-    fn exchange(&self, request: &[u8], until: Instant, limit: &Limit) -> Result<Answer, End> {
+    fn exchange(
+        &self,
+        request: &[u8],
+        until: Instant,
+        limit: &Limit,
+        meanwhile: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Answer, End> {
         let stream = dial(self.vmm, &self.path, until, limit)?;
         if Peer::of(&stream, &self.path, self.vmm)? != self.peer {
             let (vmm, shown) = (self.vmm, self.path.display());
             let message = format!("the {vmm} at {shown} has ended, and another one listens there now");
             return Err(self.error(Kind::InvalidState, message).into());
         }
-        let mut exchange = Exchange::new(self, stream, until, limit);
+        let mut exchange = Exchange::new(self, stream, until, limit, meanwhile);
         exchange.send(request)?;
         exchange.receive_answer()
     }
