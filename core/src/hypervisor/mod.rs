@@ -6,6 +6,7 @@
 mod http;
 mod qemu;
 mod reach;
+mod vz;
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -71,7 +72,7 @@ pub(crate) struct CaptureTarget<'a> {
 pub(crate) struct Captured {
     /// File name of guest memory within the directory; `None` where the VMM has no such file (vz).
     pub(crate) memory_file: Option<&'static str>,
-    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `raw`.
+    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `raw`; `vz-machine-state` where Apple's own has it all.
     pub(crate) memory_format: &'static str,
 }
 
@@ -105,7 +106,7 @@ pub(crate) enum MemoryBackend<'a> {
 /// Every call ends within `limit`, or within a limit of its own that grows with guest memory, with a typed error
 /// that has the VMM's words. Ending early stops nothing in the VMM: [`Vmm::settle`] does.
 pub(crate) trait Vmm: Send {
-    /// The version that the VMM gives of itself.
+    /// The version that the VMM gives of itself; empty where it gives none (vz).
     fn version(&self) -> &str;
 
     /// The process at the other end of the socket.
@@ -157,15 +158,21 @@ pub(crate) trait Vmm: Send {
 /// `hypervisor` when what answers is not such a VMM, `not_supported` when this build has no driver for it.
 pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Limit) -> Result<Box<dyn Vmm>> {
     match hypervisor {
-        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?)),
-        HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker | HypervisorKind::Vz => Err(Error::new(
+        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => {
+            Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?))
+        }
+        HypervisorKind::Vz => Ok(Box::new(vz::Vz::connect(api_socket, limit)?)),
+        HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker => Err(Error::new(
             Kind::NotSupported,
-            format!("this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"),
+            format!(
+                "this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"
+            ),
         )
         .at(api_socket)),
-        HypervisorKind::Other(name) => {
-            Err(Error::new(Kind::NotSupported, format!("hypervisor {name:?} is newer than this version of libhypeman")))
-        }
+        HypervisorKind::Other(name) => Err(Error::new(
+            Kind::NotSupported,
+            format!("hypervisor {name:?} is newer than this version of libhypeman"),
+        )),
     }
 }
 
@@ -181,6 +188,6 @@ pub(crate) const MEMORY_FILES: [&str; 4] = [
 pub(crate) const CAPTURE_DIRECTORY: &str = "snapshots/snapshot-latest";
 
 /// How long a VMM may take for an operation on `bytes` of guest memory: a minute, and a second for each 16 MiB.
-pub(crate) fn patience(bytes: u64) -> Duration {
+pub(crate) const fn patience(bytes: u64) -> Duration {
     Duration::from_secs(60 + bytes / (16 << 20))
 }

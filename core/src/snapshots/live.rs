@@ -50,7 +50,7 @@ pub(super) fn capture(
 ) -> Result<(Stage, ByteLock, Capture, Vec<OutsideDisk>)> {
     let store = Arc::clone(hm.writable_store()?);
     vmm.prepare(call.limit()).map_err(|error| error.about(&found.id))?;
-    facts.hypervisor_version = Some(vmm.version().to_owned());
+    facts.hypervisor_version = Some(vmm.version().to_owned()).filter(|version| !version.is_empty());
 
     // The payload outlives the stage's being handed to a thread.
     let guest = stage.guest().dir(".")?;
