@@ -3,6 +3,8 @@
 //! Knows nothing of the store. A conversation ([`Vmm`]) is one connection, without a thread or a runtime of its own;
 //! it may be handed to another thread, which settles and resumes the VM after a cancelled call.
 
+mod cloud_hypervisor;
+mod full_disk;
 mod http;
 mod qemu;
 mod reach;
@@ -71,7 +73,7 @@ pub(crate) struct CaptureTarget<'a> {
 pub(crate) struct Captured {
     /// File name of guest memory within the directory; `None` where the VMM has no such file (vz).
     pub(crate) memory_file: Option<&'static str>,
-    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `raw`.
+    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `cloud-hypervisor-ranges`, `raw`.
     pub(crate) memory_format: &'static str,
 }
 
@@ -157,15 +159,23 @@ pub(crate) trait Vmm: Send {
 /// `hypervisor` when what answers is not such a VMM, `not_supported` when this build has no driver for it.
 pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Limit) -> Result<Box<dyn Vmm>> {
     match hypervisor {
-        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?)),
-        HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker | HypervisorKind::Vz => Err(Error::new(
+        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => {
+            Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?))
+        }
+        HypervisorKind::CloudHypervisor => {
+            Ok(Box::new(cloud_hypervisor::CloudHypervisor::connect(api_socket, limit)?))
+        }
+        HypervisorKind::Firecracker | HypervisorKind::Vz => Err(Error::new(
             Kind::NotSupported,
-            format!("this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"),
+            format!(
+                "this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"
+            ),
         )
         .at(api_socket)),
-        HypervisorKind::Other(name) => {
-            Err(Error::new(Kind::NotSupported, format!("hypervisor {name:?} is newer than this version of libhypeman")))
-        }
+        HypervisorKind::Other(name) => Err(Error::new(
+            Kind::NotSupported,
+            format!("hypervisor {name:?} is newer than this version of libhypeman"),
+        )),
     }
 }
 
