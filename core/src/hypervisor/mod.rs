@@ -3,6 +3,8 @@
 //! Knows nothing of the store. A conversation ([`Vmm`]) is one connection, without a thread or a runtime of its own;
 //! it may be handed to another thread, which settles and resumes the VM after a cancelled call.
 
+mod cloud_hypervisor;
+mod full_disk;
 mod http;
 mod qemu;
 mod reach;
@@ -72,7 +74,8 @@ pub(crate) struct CaptureTarget<'a> {
 pub(crate) struct Captured {
     /// File name of guest memory within the directory; `None` where the VMM has no such file (vz).
     pub(crate) memory_file: Option<&'static str>,
-    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `raw`; `vz-machine-state` where Apple's own has it all.
+    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `cloud-hypervisor-ranges`, `raw`; `vz-machine-state` where
+    /// Apple's own has it all.
     pub(crate) memory_format: &'static str,
 }
 
@@ -161,8 +164,11 @@ pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Li
         HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => {
             Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?))
         }
+        HypervisorKind::CloudHypervisor => {
+            Ok(Box::new(cloud_hypervisor::CloudHypervisor::connect(api_socket, limit)?))
+        }
         HypervisorKind::Vz => Ok(Box::new(vz::Vz::connect(api_socket, limit)?)),
-        HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker => Err(Error::new(
+        HypervisorKind::Firecracker => Err(Error::new(
             Kind::NotSupported,
             format!(
                 "this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"

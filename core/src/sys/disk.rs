@@ -1,4 +1,4 @@
-//! What a driver does in the directory that it was given for the VMM's files.
+//! What a driver does in the directory that holds the VMM's files.
 
 use std::fs::File;
 use std::io;
@@ -14,11 +14,15 @@ pub(crate) fn create_for_writing(directory: &File, name: &str) -> io::Result<Fil
     Ok(File::from(openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
 }
 
-/// Opens a file in `directory` for reading alone. A symbolic link is an error; a FIFO is opened without waiting for
-/// its writer, so the caller looks at what it got.
+/// Opens a regular file in `directory` for reading. A symbolic link is an error (`ELOOP`), and so is anything that is no
+/// regular file (`InvalidInput`): opening it waits for nothing.
 pub(crate) fn open_for_reading(directory: &File, name: &str) -> io::Result<File> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    Ok(File::from(openat(directory, name, flags, Mode::empty())?))
+    let file = File::from(openat(directory, name, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
 }
 
 /// Bytes that an ordinary user can still write to the file system of `directory`.

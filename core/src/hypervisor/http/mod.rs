@@ -4,6 +4,8 @@
 //! is sent later: an answer says that those before it have ended, too.
 
 mod exchange;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::unix::net::UnixStream;

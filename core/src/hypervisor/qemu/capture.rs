@@ -10,11 +10,10 @@ use super::settings::Form;
 use super::{POLL, Qemu};
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
+use crate::hypervisor::full_disk::no_space_or;
 use crate::hypervisor::{CaptureTarget, Captured};
 use crate::sys::disk;
 
-/// With less than this left, a write that failed has met a full disk.
-const FULL_DISK_BYTES: u64 = 1 << 20;
 
 impl Qemu {
     pub(super) fn capture_to(
@@ -54,7 +53,7 @@ impl Qemu {
         self.qmp.forget_events();
         self.migrating = true;
         if let Err(error) = self.qmp.ask::<Value>("migrate", json!({ "uri": uri }), limit) {
-            return Err(no_space_or(error, target));
+            return Err(no_space_or(error, target, MEMORY_FILE));
         }
         let total = loop {
             let migration: Migration = self.qmp.ask("query-migrate", json!({}), limit)?;
@@ -64,7 +63,7 @@ impl Qemu {
             }
             if !migration.is_active() {
                 self.migrating = false;
-                return Err(no_space_or(self.failure(&migration), target));
+                return Err(no_space_or(self.failure(&migration), target, MEMORY_FILE));
             }
             progress(migration.ram.transferred.min(total), total)?;
             if Instant::now() >= until {
@@ -87,17 +86,4 @@ impl Qemu {
         };
         self.qmp.error(Kind::Hypervisor, format!("QEMU could not save the memory of the VM: {reason}"))
     }
-}
-
-/// `no_space` where that is what stopped QEMU, whose own words may not say so.
-fn no_space_or(error: Error, target: &CaptureTarget<'_>) -> Error {
-    let told = ["No space left on device", "Disk quota exceeded"]
-        .iter()
-        .any(|words| error.message().contains(words));
-    let seen = disk::free_bytes(target.directory_fd).is_ok_and(|free| free < FULL_DISK_BYTES);
-    if error.kind() == Kind::Hypervisor && (told || seen) {
-        let message = format!("{}; free some space and try again", error.message());
-        return Error::new(Kind::NoSpace, message).at(target.directory.join(MEMORY_FILE));
-    }
-    error
 }

@@ -43,10 +43,9 @@ impl Image {
         let path = source.directory.join(MEMORY_FILE);
         let cannot_read = |e| Error::io("read", &path, &e);
         let mut file = disk::open_for_reading(source.directory_fd, MEMORY_FILE).map_err(cannot_read)?;
-        let metadata = file.metadata().map_err(cannot_read)?;
-        let size_bytes = metadata.len();
-        if !metadata.is_file() || size_bytes == 0 {
-            return Err(damaged(path, if metadata.is_file() { "is empty" } else { "is no regular file" }));
+        let size_bytes = file.metadata().map_err(cannot_read)?.len();
+        if size_bytes == 0 {
+            return Err(damaged(path, "is empty"));
         }
         let mut head = Vec::new();
         (&file).take(HEAD_BYTES).read_to_end(&mut head).map_err(cannot_read)?;

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{MANIFEST_FILE, STATE_FILE, Vz};
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
+use crate::hypervisor::full_disk::no_space_or;
 use crate::hypervisor::{CaptureTarget, Captured, patience};
 
 /// How long saving may take. The shim does not tell how much memory there is: as long as 64 GiB would.
@@ -30,7 +31,7 @@ impl Vz {
         let usual = mem::replace(&mut self.client.patience, SAVING_PATIENCE);
         let saved = self.put("vm.snapshot", Some(&json!({ "destination_path": fresh })), limit);
         self.client.patience = usual;
-        saved.map_err(|error| error.context("the VM was not saved"))?;
+        saved.map_err(|error| no_space_or(error.context("the VM was not saved"), target, STATE_FILE))?;
 
         for name in [STATE_FILE, MANIFEST_FILE] {
             let path = fresh.join(name);

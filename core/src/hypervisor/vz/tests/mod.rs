@@ -113,6 +113,7 @@ fn why_the_shim_could_not_save_is_told_in_its_words_and_the_directory_stays() {
     for (status, reason, kind) in [
         (400, "save/restore not supported: macOS 14 is needed", Kind::NotSupported),
         (500, "save machine state failed: invalid argument", Kind::Hypervisor),
+        (500, "save machine state failed: No space left on device", Kind::NoSpace),
     ] {
         let shim = Shim::start();
         shim.model().refuses_saving = Some((status, reason));
