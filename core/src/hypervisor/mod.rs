@@ -79,6 +79,15 @@ pub(crate) struct Captured {
     pub(crate) memory_format: &'static str,
 }
 
+/// A disk that the guest may write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WrittenDisk {
+    /// As the VMM names it.
+    pub(crate) name: String,
+    /// Where this process finds it, if it is there; `None` for what is no file of this machine.
+    pub(crate) path: Option<PathBuf>,
+}
+
 /// What a VMM that was started for it loads: the files of a capture, in place.
 pub(crate) struct LoadSource<'a> {
     /// The directory with the VMM's files, as the capture wrote them; memory is raw. Absolute path, and held open.
@@ -124,6 +133,11 @@ pub(crate) trait Vmm: Send {
     /// is given descriptors reaches every directory.
     fn check_reach(&self, _target: &CaptureTarget<'_>) -> Result<()> {
         Ok(())
+    }
+
+    /// The disks that the VM has open for writing; none where the VMM does not tell.
+    fn written_disks(&mut self, _limit: &Limit) -> Result<Vec<WrittenDisk>> {
+        Ok(Vec::new())
     }
 
     /// Pauses the guest. It is paused when this returns `Ok`.

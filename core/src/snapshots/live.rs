@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::disks::refuse_missed;
 use super::plan::{Extent, Plan};
 use super::recover::is_alive;
 use crate::call::{Call, Phase};
@@ -56,6 +57,8 @@ pub(super) fn capture(
     let guest = stage.guest().dir(".")?;
     let root = found.directory.as_deref().map(Dir::open).transpose()?;
     let plan = Plan::make(found, root.as_ref(), &guest, Extent::WithoutImages)?;
+    let disks = vmm.written_disks(call.limit()).map_err(|error| error.about(&found.id))?;
+    refuse_missed(&plan, found, &disks)?;
     let image = guest.ensure_dir(CAPTURE_DIRECTORY)?;
     let image_fd = image.to_file()?;
     let target = CaptureTarget {

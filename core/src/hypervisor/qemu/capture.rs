@@ -14,7 +14,6 @@ use crate::hypervisor::full_disk::no_space_or;
 use crate::hypervisor::{CaptureTarget, Captured};
 use crate::sys::disk;
 
-
 impl Qemu {
     pub(super) fn capture_to(
         &mut self,

@@ -6,6 +6,7 @@
 
 mod capture;
 mod client;
+mod disks;
 mod image;
 mod load;
 mod message;
@@ -25,7 +26,7 @@ use self::client::Qmp;
 use self::message::Status;
 use self::prepare::Plan;
 use self::settings::Borrowed;
-use super::{CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, patience};
+use super::{CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, WrittenDisk, patience};
 use crate::call::Limit;
 use crate::error::{Kind, Result};
 
@@ -72,6 +73,10 @@ impl Vmm for Qemu {
     fn prepare(&mut self, limit: &Limit) -> Result<()> {
         self.plan = Some(self.plan(limit)?);
         Ok(())
+    }
+
+    fn written_disks(&mut self, limit: &Limit) -> Result<Vec<WrittenDisk>> {
+        self.disks_written(limit)
     }
 
     fn pause(&mut self, limit: &Limit) -> Result<()> {

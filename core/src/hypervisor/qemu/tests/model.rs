@@ -152,6 +152,7 @@ impl Model {
                 }
             }
             "migrate" => return self.migrate(arguments["uri"].as_str().unwrap()),
+            "query-block" => return Ok(json!([])),
             "qom-get" => return Ok(json!("pc-q35-10.0-machine")),
             "migrate-incoming"
                 if arguments.get("exit-on-error").is_some() && self.version == Version::Seven =>
