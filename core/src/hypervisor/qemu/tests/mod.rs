@@ -6,6 +6,7 @@ mod load;
 mod model;
 mod process;
 mod real;
+mod real_disks;
 mod real_load;
 mod scripted;
 
