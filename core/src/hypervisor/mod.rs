@@ -8,6 +8,8 @@ mod full_disk;
 mod http;
 mod qemu;
 mod reach;
+#[cfg(test)]
+mod testing;
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
