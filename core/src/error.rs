@@ -137,6 +137,11 @@ impl Error {
     /// An error of the operating system while doing `action` ("write", "lock") on `path`.
     pub(crate) fn io(action: &str, path: impl AsRef<Path>, error: &io::Error) -> Self {
         let path = path.as_ref();
+        Self::os(action, path.display(), error).at(path)
+    }
+
+    /// The same on `what`, whose path only the caller knows ([`Error::at`]).
+    pub(crate) fn os(action: &str, what: impl fmt::Display, error: &io::Error) -> Self {
         let errno = error.raw_os_error();
         let (kind, advice) = match errno {
             Some(libc::ENOSPC) => (Kind::NoSpace, "; free some space and try again"),
@@ -149,8 +154,7 @@ impl Error {
             Some(libc::EFBIG) => (Kind::NoSpace, "; raise the limit of file sizes (ulimit -f)"),
             _ => (Kind::Io, ""),
         };
-        let mut made =
-            Self::new(kind, format!("cannot {action} {}: {error}{advice}", path.display())).at(path);
+        let mut made = Self::new(kind, format!("cannot {action} {what}: {error}{advice}"));
         made.0.errno = errno;
         made
     }

@@ -7,7 +7,7 @@ use memchr::memmem;
 
 /// Bytes of a page of the guest.
 pub const PAGE_BYTES: usize = 4096;
-/// Pages that the guest fills with its pattern and checks for ever, from [`PATTERN_ADDRESS`] on.
+/// Pages that the guest fills with its pattern and checks for ever, from `PATTERN_ADDRESS` on.
 pub const PATTERN_PAGES: usize = 256;
 const PATTERN_ADDRESS: u32 = 0x100_0000;
 const MULTIPLIER: u32 = 0x9e37_79b1;

@@ -95,6 +95,8 @@ def test_other_threads_run_while_a_call_waits(hm: Hypeman, vmm: Callable[..., In
 
 
 def test_ctrl_c_ends_a_call_that_waits_for_a_vmm(hm: Hypeman, vmm: Callable[..., Instance]) -> None:
+    # A test run that a shell started in the background ignores SIGINT, and Python with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     armed = threading.Event()
 
     def interrupt() -> None:

@@ -66,7 +66,7 @@ def test_an_enumeration_has_the_names_of_the_core(key: str, enumeration: Any) ->
 
 
 def test_every_call_of_the_conformance_table_is_there() -> None:
-    table = (CONFORMANCE / "README.md").read_text().splitlines()
+    table = (CONFORMANCE / "README.md").read_text().partition("| call |")[2].partition("\n\n")[0].splitlines()
     cells = [line.split("|")[1] for line in table if line.startswith("| `")]
     calls = [name.strip(" `") for cell in cells for name in cell.split(",")]
     assert {"instances.register", "snapshots.inspect", "close"} <= set(calls)

@@ -42,19 +42,19 @@ pub(super) fn defect(what: impl Display) -> Error {
 
 /// The length of a compressed file.
 pub(super) fn compressed_bytes(file: &File) -> Result<u64> {
-    file.metadata().map(|meta| meta.len()).map_err(|e| Error::io("examine", COMPRESSED, &e))
+    file.metadata().map(|meta| meta.len()).map_err(|e| Error::os("examine", COMPRESSED, &e))
 }
 
 /// The length of a raw file.
 pub(super) fn raw_bytes(file: &File) -> Result<u64> {
-    file.metadata().map(|meta| meta.len()).map_err(|e| Error::io("examine", RAW, &e))
+    file.metadata().map(|meta| meta.len()).map_err(|e| Error::os("examine", RAW, &e))
 }
 
 /// Fills `buffer` from byte `at` of a compressed file, whose end before that is damage.
 pub(super) fn read_compressed(file: &File, buffer: &mut [u8], at: u64) -> Result<()> {
     file.read_exact_at(buffer, at).map_err(|e| match e.kind() {
         io::ErrorKind::UnexpectedEof => damaged(at, "it ends too early"),
-        _ => Error::io("read", COMPRESSED, &e),
+        _ => Error::os("read", COMPRESSED, &e),
     })
 }
 
@@ -66,7 +66,7 @@ pub(super) fn read_compressed_up_to(file: &File, buffer: &mut [u8], at: u64) -> 
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::io("read", COMPRESSED, &e)),
+            Err(e) => return Err(Error::os("read", COMPRESSED, &e)),
         }
     }
     Ok(filled)
@@ -74,12 +74,12 @@ pub(super) fn read_compressed_up_to(file: &File, buffer: &mut [u8], at: u64) -> 
 
 /// Fills `buffer` from byte `at` of a raw file.
 pub(super) fn read_raw(file: &File, buffer: &mut [u8], at: u64) -> Result<()> {
-    file.read_exact_at(buffer, at).map_err(|e| Error::io("read", RAW, &e))
+    file.read_exact_at(buffer, at).map_err(|e| Error::os("read", RAW, &e))
 }
 
 /// Writes `bytes` at byte `at` of a compressed file.
 pub(super) fn write_compressed(file: &File, bytes: &[u8], at: u64) -> Result<()> {
-    file.write_all_at(bytes, at).map_err(|e| Error::io("write", COMPRESSED, &e))
+    file.write_all_at(bytes, at).map_err(|e| Error::os("write", COMPRESSED, &e))
 }
 
 /// Writes `bytes` at byte `at` of a raw file that reads as zeros there, leaving out what is zero anyway.
@@ -90,7 +90,7 @@ pub(super) fn write_raw_sparse(file: &File, bytes: &[u8], at: u64) -> Result<()>
         let (_, data) = rest.split_at(zeros);
         let (data, after) = data.split_at(grains(data, |grain| !is_zero(grain)));
         let data_at = at + (bytes.len() - rest.len() + zeros) as u64;
-        file.write_all_at(data, data_at).map_err(|e| Error::io("write", RAW, &e))?;
+        file.write_all_at(data, data_at).map_err(|e| Error::os("write", RAW, &e))?;
         rest = after;
     }
     Ok(())
@@ -103,12 +103,12 @@ fn grains(bytes: &[u8], holds: impl Fn(&[u8]) -> bool) -> usize {
 
 /// Makes an empty file `len` bytes long, or cuts a longer one.
 pub(super) fn set_compressed_bytes(file: &File, len: u64) -> Result<()> {
-    file.set_len(len).map_err(|e| Error::io("set the size of", COMPRESSED, &e))
+    file.set_len(len).map_err(|e| Error::os("set the size of", COMPRESSED, &e))
 }
 
 /// Makes an empty file `len` bytes long: one hole.
 pub(super) fn set_raw_bytes(file: &File, len: u64) -> Result<()> {
-    file.set_len(len).map_err(|e| Error::io("set the size of", RAW, &e))
+    file.set_len(len).map_err(|e| Error::os("set the size of", RAW, &e))
 }
 
 /// Refuses to write over what is there: old bytes would show through the holes.

@@ -3,7 +3,6 @@
 use std::fs::File;
 
 use super::index::{self, Index};
-use super::zstd::Standard;
 use super::{file, lz4, zstd};
 use crate::error::Result;
 use crate::types::{Algorithm, CompressionSettings};
@@ -82,7 +81,7 @@ pub(super) fn finish(algorithm: Algorithm, file: &File, index: index::Writer<'_>
 }
 
 /// Opens the index of a file of ours, and checks that it lies where it has to; `None` where there is none.
-pub(super) fn open_index(algorithm: Algorithm, file: &File) -> Result<Option<Index<'_>>> {
+pub(super) fn open_index(algorithm: Algorithm, file: &File) -> Result<Option<Index>> {
     let end = match algorithm {
         Algorithm::Zstd => zstd::seek_table::begin(file)?,
         Algorithm::Lz4 => Some(file::compressed_bytes(file)?),
@@ -101,7 +100,7 @@ pub(super) fn open_index(algorithm: Algorithm, file: &File) -> Result<Option<Ind
 }
 
 /// Checks every byte of a file of ours that no frame covers: what is in front of them, and what is behind.
-pub(super) fn check_frame(algorithm: Algorithm, file: &File, index: &Index<'_>) -> Result<()> {
+pub(super) fn check_frame(algorithm: Algorithm, file: &File, index: &Index) -> Result<()> {
     let expect = |expected: &[u8], at: u64, what: &str| {
         let mut found = vec![0; expected.len()];
         file::read_compressed(file, &mut found, at)?;
@@ -150,6 +149,15 @@ impl Encoder {
             Self::Lz4(encoder) => encoder.encode(raw, out),
         }
     }
+}
+
+/// Which checksums a decoder looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standard {
+    /// The format's own too.
+    Checked,
+    /// Only what decoding needs: the stored bytes were checked against the index.
+    Skipped,
 }
 
 /// Decompresses frames of one algorithm.

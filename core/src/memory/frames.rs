@@ -5,37 +5,38 @@ use std::fs::File;
 use super::file::{damaged, too_large};
 use super::format;
 use super::index::{self, Frame, Index};
-use super::zstd::head;
-use super::zstd::walk::{Step, Walk};
+use super::zstd::walk::Step;
+use super::{lz4, zstd};
 use crate::call::Limit;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::types::Algorithm;
 
 /// How a compressed file can be read.
-pub(super) enum Layout<'f> {
+pub(super) enum Layout {
     /// Frame by frame, in parallel.
-    Frames(Frames<'f>),
+    Frames(Frames),
     /// Only from its start to its end.
     Stream,
 }
 
 /// Where the frames of a file are listed. All of them were looked at once: they add up.
 #[derive(Clone, Copy)]
-pub(super) struct Frames<'f> {
-    source: Source<'f>,
+pub(super) struct Frames {
+    source: Source,
     /// The length of the image.
     pub(super) raw_bytes: u64,
 }
 
 #[derive(Clone, Copy)]
-enum Source<'f> {
-    Index(Index<'f>),
-    Walk(&'f File),
+enum Source {
+    Index(Index),
+    Zstd,
+    Lz4,
 }
 
-impl<'f> Layout<'f> {
+impl Layout {
     /// Finds out how `file` can be read. A damaged index is no loss: it is rebuilt from what it was made of.
-    pub(super) fn open(algorithm: Algorithm, file: &'f File, max_bytes: u64, limit: &Limit) -> Result<Self> {
+    pub(super) fn open(algorithm: Algorithm, file: &File, max_bytes: u64, limit: &Limit) -> Result<Self> {
         match Frames::indexed(algorithm, file, max_bytes, limit) {
             Ok(Some(frames)) => return Ok(Self::Frames(frames)),
             Ok(None) => {}
@@ -43,14 +44,14 @@ impl<'f> Layout<'f> {
             Err(error) => return Err(error),
         }
         match algorithm {
-            Algorithm::Zstd => Self::walk(file, max_bytes, limit),
-            Algorithm::Lz4 => Ok(Self::Stream),
+            Algorithm::Zstd => Self::walk_zstd(file, max_bytes, limit),
+            Algorithm::Lz4 => Self::walk_lz4(file, max_bytes, limit),
         }
     }
 
-    fn walk(file: &'f File, max_bytes: u64, limit: &Limit) -> Result<Self> {
-        let mut walk = Walk::new(file)?;
-        let expected = head::read(file)?;
+    fn walk_zstd(file: &File, max_bytes: u64, limit: &Limit) -> Result<Self> {
+        let mut walk = zstd::walk::Walk::new(file)?;
+        let expected = zstd::head::read(file)?;
         loop {
             limit.check()?;
             match walk.next()? {
@@ -69,21 +70,37 @@ impl<'f> Layout<'f> {
                 ),
             )),
             None if walk.end() == 0 => Err(damaged(0, "it is empty")),
-            _ => Ok(Self::Frames(Frames { source: Source::Walk(file), raw_bytes })),
+            _ => Ok(Self::Frames(Frames { source: Source::Zstd, raw_bytes })),
         }
+    }
+
+    fn walk_lz4(file: &File, max_bytes: u64, limit: &Limit) -> Result<Self> {
+        let Some(mut walk) = lz4::walk::Walk::new(file)? else { return Ok(Self::Stream) };
+        let mut raw_bytes = 0;
+        while let Some(frame) = walk.next()? {
+            limit.check()?;
+            raw_bytes = frame.raw_end();
+            if raw_bytes > max_bytes {
+                return Err(too_large(max_bytes));
+            }
+        }
+        Ok(match walk.ends_the_file()? {
+            true => Self::Frames(Frames { source: Source::Lz4, raw_bytes }),
+            false => Self::Stream,
+        })
     }
 }
 
-impl<'f> Frames<'f> {
+impl Frames {
     /// The frames in our index; `None` where the file has none.
     pub(super) fn indexed(
         algorithm: Algorithm,
-        file: &'f File,
+        file: &File,
         max_bytes: u64,
         limit: &Limit,
     ) -> Result<Option<Self>> {
         let Some(index) = format::open_index(algorithm, file)? else { return Ok(None) };
-        let mut frames = index.frames();
+        let mut frames = index.frames(file);
         while frames.next()?.is_some() {
             limit.check()?;
         }
@@ -95,18 +112,22 @@ impl<'f> Frames<'f> {
     }
 
     /// The index that lists them, where it is one.
-    pub(super) fn index(&self) -> Option<&Index<'f>> {
+    pub(super) fn index(&self) -> Option<&Index> {
         match &self.source {
             Source::Index(index) => Some(index),
-            Source::Walk(_) => None,
+            Source::Zstd | Source::Lz4 => None,
         }
     }
 
     /// Every frame in order.
-    pub(super) fn cursor(&self) -> Result<Cursor<'f>> {
+    pub(super) fn cursor<'f>(&self, file: &'f File) -> Result<Cursor<'f>> {
         Ok(match self.source {
-            Source::Index(index) => Cursor::Index(index.frames()),
-            Source::Walk(file) => Cursor::Walk(Walk::new(file)?),
+            Source::Index(index) => Cursor::Index(index.frames(file)),
+            Source::Zstd => Cursor::Zstd(zstd::walk::Walk::new(file)?),
+            Source::Lz4 => match lz4::walk::Walk::new(file)? {
+                Some(walk) => Cursor::Lz4(walk),
+                None => return Err(changed(0)),
+            },
         })
     }
 }
@@ -114,7 +135,8 @@ impl<'f> Frames<'f> {
 /// Goes through the frames of a file in order; holds a page of it, whatever its length.
 pub(super) enum Cursor<'f> {
     Index(index::Frames<'f>),
-    Walk(Walk<'f>),
+    Zstd(zstd::walk::Walk<'f>),
+    Lz4(lz4::walk::Walk<'f>),
 }
 
 impl Cursor<'_> {
@@ -122,11 +144,16 @@ impl Cursor<'_> {
     pub(super) fn next(&mut self) -> Result<Option<Frame>> {
         match self {
             Self::Index(frames) => frames.next(),
-            Self::Walk(walk) => match walk.next()? {
+            Self::Lz4(walk) => walk.next(),
+            Self::Zstd(walk) => match walk.next()? {
                 Step::Frame(frame) => Ok(Some(frame)),
                 Step::End => Ok(None),
-                Step::Unbounded => Err(damaged(walk.end(), "it changed while it was read")),
+                Step::Unbounded => Err(changed(walk.end())),
             },
         }
     }
+}
+
+fn changed(at: u64) -> Error {
+    damaged(at, "it changed while it was read")
 }

@@ -9,17 +9,18 @@ use twox_hash::XxHash3_64;
 
 use super::digest::Digest;
 use super::file::{damaged, read_compressed, write_raw_sparse};
-use super::format::{self, Decoder};
+use super::format::{self, Decoder, Standard};
 use super::frames::{Cursor, Frames};
 use super::index::Frame;
 use super::workers::{self, Crew, Priority};
-use super::zstd::Standard;
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::types::Algorithm;
 
 /// Work is handed out in pieces of about this much: enough that the threads seldom meet.
 const BATCH_BYTES: u64 = 1 << 20;
+/// Nor in more frames than this, however short they are.
+const BATCH_FRAMES: usize = 1024;
 
 /// What a pass is for.
 #[derive(Clone, Copy)]
@@ -34,7 +35,7 @@ pub(super) enum Purpose<'a> {
 pub(super) struct Pass<'a> {
     pub(super) compressed: &'a File,
     pub(super) algorithm: Algorithm,
-    pub(super) frames: &'a Frames<'a>,
+    pub(super) frames: &'a Frames,
     pub(super) purpose: Purpose<'a>,
     pub(super) priority: Priority,
     /// Told how much memory is done and how much there is, by every thread.
@@ -44,7 +45,7 @@ pub(super) struct Pass<'a> {
 impl Pass<'_> {
     /// Goes through all frames; the digest of the image is complete after a [`Purpose::Check`].
     pub(super) fn run(&self, threads: NonZeroUsize, limit: &Limit) -> Result<Digest> {
-        let queue = Mutex::new(Queue { cursor: self.frames.cursor()?, held_back: None });
+        let queue = Mutex::new(Queue { cursor: self.frames.cursor(self.compressed)?, held_back: None });
         let done = AtomicU64::new(0);
         let digest = Digest::default();
         workers::run(threads, self.priority, limit, |crew| {
@@ -81,7 +82,9 @@ impl Queue<'_> {
             self.held_back.take().map_or_else(|| self.cursor.next(), |frame| Ok(Some(frame)))?
         {
             let follows = batch.last().is_none_or(|last: &Frame| last.end() == frame.at);
-            if !follows || stored_bytes >= BATCH_BYTES || data_bytes >= BATCH_BYTES {
+            let is_full =
+                stored_bytes >= BATCH_BYTES || data_bytes >= BATCH_BYTES || batch.len() == BATCH_FRAMES;
+            if !follows || is_full {
                 self.held_back = Some(frame);
                 break;
             }

@@ -57,7 +57,7 @@ impl<'f> Pieces<'f> {
         }
         if self.at >= self.extent.end {
             self.extent = next_data(self.raw, self.at)
-                .map_err(|e| Error::io("find the holes of", "the raw memory", &e))?
+                .map_err(|e| Error::os("find the holes of", "the raw memory", &e))?
                 .unwrap_or(self.raw_bytes..self.raw_bytes);
         }
         // Whole frames, so that each begins where a reader can compute it.

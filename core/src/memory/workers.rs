@@ -65,7 +65,7 @@ pub(super) fn run(
             if let Err(e) = spawned {
                 // Fewer threads only take longer, but without any the work is not done.
                 if number == 0 {
-                    fail(Error::io("start a thread for", "the compressed memory", &e));
+                    fail(Error::os("start a thread for", "the compressed memory", &e));
                 }
                 break;
             }

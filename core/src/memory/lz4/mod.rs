@@ -6,20 +6,22 @@
 //! end mark     four zero bytes
 //! index        skippable frame of ours (memory/index.rs)
 //! ```
-//! Never several frames: the vendor's decoder stops after the first one without an error.
+//! Never several frames: the vendor's decoder stops after the first one without an error. Go's pierrec/lz4 reads it
+//! from v4.1.22 on, which the vendor has: older ones took a block's checksum for one of its memory (their issue 223).
 //!
 //! Levels are those of the `lz4` command: 0 and 1 are the fast coder (there, too, they are one), 2 is LZ4MID and 3 to
 //! 9 are LZ4HC.
 
 pub(super) mod header;
 pub(super) mod stream;
+pub(super) mod walk;
 pub(super) mod zeros;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 use twox_hash::XxHash32;
 
 use super::file::{defect, u32_at};
-use super::zstd::Standard;
+use super::format::Standard;
 use crate::error::Result;
 use crate::sys::lz4::HighCompression;
 
@@ -102,16 +104,17 @@ fn frame_block(data: &[u8], flag: u32) -> Vec<u8> {
     block
 }
 
-/// Decodes `stored`, one block of ours from its length to its checksum, into `raw`, which it has to fill; says what is
-/// wrong where it does not.
+/// Decodes `stored`, one independent block from its length to its checksum, if it has one, into `raw`, which it has to
+/// fill; says what is wrong where it does not.
 pub(super) fn decode(stored: &[u8], raw: &mut [u8], standard: Standard) -> Result<(), &'static str> {
     let length = u32_at(stored, 0).ok_or("a block has no length")?;
     let (data, checksum) = stored
         .get(LENGTH_BYTES..)
-        .and_then(<[u8]>::split_last_chunk::<CHECKSUM_BYTES>)
-        .filter(|(data, _)| data.len() == (length & !PLAIN) as usize)
+        .and_then(|rest| rest.split_at_checked((length & !PLAIN) as usize))
+        .filter(|(_, checksum)| matches!(checksum.len(), 0 | CHECKSUM_BYTES))
         .ok_or("a block is not as long as its index says")?;
-    if standard == Standard::Checked && XxHash32::oneshot(0, data) != u32::from_le_bytes(*checksum) {
+    let is_checked = standard == Standard::Checked && !checksum.is_empty();
+    if is_checked && XxHash32::oneshot(0, data).to_le_bytes() != checksum {
         return Err("the checksum of a block does not match");
     }
     match decode_data(data, length & PLAIN != 0, &[], raw) {

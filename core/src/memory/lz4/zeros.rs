@@ -19,7 +19,7 @@ pub(in crate::memory) fn append(raw_bytes: u32, out: &mut Vec<u8>) {
         out.reserve(one.len() * full);
         (0..full).for_each(|_| out.extend(&one));
     }
-    if raw_bytes % BLOCK_BYTES > 0 {
+    if !raw_bytes.is_multiple_of(BLOCK_BYTES) {
         out.extend(block(raw_bytes % BLOCK_BYTES));
     }
 }
@@ -44,8 +44,9 @@ fn sequence(raw_bytes: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Standard, decode};
+    use super::super::decode;
     use super::*;
+    use crate::memory::format::Standard;
 
     #[test]
     fn every_length_decodes_to_zeros() {

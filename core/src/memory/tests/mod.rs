@@ -83,6 +83,7 @@ fn decompressed(file: &File, algorithm: Algorithm, max_bytes: u64) -> Result<Fil
 }
 
 /// Tells whether the stock `tool` is here; says that the test is skipped where it is not and need not be.
+#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 fn has(tool: &str, test: &str) -> bool {
     let found =
         Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();

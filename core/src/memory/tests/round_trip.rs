@@ -149,6 +149,18 @@ fn a_cancel_ends_it_within_a_frame_and_progress_ends_with_everything() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_no_space_and_the_caller_names_the_path() {
+    let full = File::options().read(true).write(true).open("/dev/full").unwrap();
+    for settings in [zstd(1), lz4(0)] {
+        let error =
+            compress(&file_of(b"raw"), &full, settings, TWO, &Limit::default(), &|_, _| ()).unwrap_err();
+        assert_eq!(error.kind(), Kind::NoSpace, "{error}");
+        assert_eq!(error.at("/data/memory").path(), Some(Path::new("/data/memory")));
+    }
+}
+
 #[test]
 fn a_file_that_holds_something_is_not_written_over() {
     let error = compress(&file_of(b"raw"), &file_of(b"old"), zstd(1), TWO, &Limit::default(), &|_, _| ())

@@ -18,6 +18,7 @@ pub(super) mod zeros;
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, get_error_name};
 
 use super::file::defect;
+use super::format::Standard;
 use crate::error::Result;
 
 /// The magic number of a zstd frame.
@@ -56,15 +57,6 @@ impl Encoder {
     pub(super) fn encode(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
         self.0.compress2(out, raw).map_err(|code| defect(format_args!("zstd: {}", get_error_name(code))))
     }
-}
-
-/// Which checksums a decoder looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::memory) enum Standard {
-    /// The format's own too.
-    Checked,
-    /// Only what decoding needs: the stored bytes were checked against the index.
-    Skipped,
 }
 
 /// Decompresses frames.

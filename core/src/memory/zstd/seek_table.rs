@@ -24,7 +24,8 @@ pub(in crate::memory) fn begin(file: &File) -> Result<Option<u64>> {
     let Some(footer_at) = len.checked_sub(FOOTER_BYTES) else { return Ok(None) };
     let mut footer = [0; FOOTER_BYTES as usize];
     read_compressed(file, &mut footer, footer_at)?;
-    if u32_at(&footer, 5) != Some(FOOTER_MAGIC) || footer[4] != 0 {
+    let [.., descriptor, _, _, _, _] = footer;
+    if u32_at(&footer, 5) != Some(FOOTER_MAGIC) || descriptor != 0 {
         return Ok(None);
     }
     let entries = u64::from(u32_at(&footer, 0).unwrap_or_default());
@@ -32,14 +33,14 @@ pub(in crate::memory) fn begin(file: &File) -> Result<Option<u64>> {
 }
 
 /// Writes the seek table of the frames in `index` at `at` and returns its end, the end of the file.
-pub(in crate::memory) fn write(file: &File, index: &Index<'_>, at: u64) -> Result<u64> {
-    generate(index, at, |bytes, at| write_compressed(file, bytes, at))
+pub(in crate::memory) fn write(file: &File, index: &Index, at: u64) -> Result<u64> {
+    generate(file, index, at, |bytes, at| write_compressed(file, bytes, at))
 }
 
 /// Checks that the seek table at `at` is the one of the frames in `index` and ends the file.
-pub(in crate::memory) fn check(file: &File, index: &Index<'_>, at: u64) -> Result<()> {
+pub(in crate::memory) fn check(file: &File, index: &Index, at: u64) -> Result<()> {
     let mut found = Vec::new();
-    let end = generate(index, at, |bytes, at| {
+    let end = generate(file, index, at, |bytes, at| {
         found.resize(bytes.len(), 0);
         read_compressed(file, &mut found, at)?;
         if found == bytes { Ok(()) } else { Err(damaged(at, "its seek table does not name its frames")) }
@@ -52,7 +53,12 @@ pub(in crate::memory) fn check(file: &File, index: &Index<'_>, at: u64) -> Resul
 }
 
 /// Makes the bytes of a seek table that begins at `at`, a buffer at a time, and returns its end.
-fn generate(index: &Index<'_>, at: u64, mut put: impl FnMut(&[u8], u64) -> Result<()>) -> Result<u64> {
+fn generate(
+    file: &File,
+    index: &Index,
+    at: u64,
+    mut put: impl FnMut(&[u8], u64) -> Result<()>,
+) -> Result<u64> {
     let entries = index.totals.frames + OWN_FRAMES;
     let count = u32::try_from(entries).map_err(|_| defect("a seek table outgrew its frame"))?;
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
@@ -70,7 +76,7 @@ fn generate(index: &Index<'_>, at: u64, mut put: impl FnMut(&[u8], u64) -> Resul
     };
     buffer.extend(skippable::head(skippable::SEEK_TABLE, entries * ENTRY_BYTES + FOOTER_BYTES)?);
     entry(&mut buffer, HEAD_BYTES as u32, 0)?;
-    let mut frames = index.frames();
+    let mut frames = index.frames(file);
     while let Some(frame) = frames.next()? {
         entry(&mut buffer, frame.stored_bytes, frame.raw_bytes)?;
     }
