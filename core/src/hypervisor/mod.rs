@@ -3,6 +3,7 @@
 //! Knows nothing of the store. A conversation ([`Vmm`]) is one connection, without a thread or a runtime of its own;
 //! it may be handed to another thread, which settles and resumes the VM after a cancelled call.
 
+mod firecracker;
 mod http;
 mod qemu;
 mod reach;
@@ -71,7 +72,8 @@ pub(crate) struct CaptureTarget<'a> {
 pub(crate) struct Captured {
     /// File name of guest memory within the directory; `None` where the VMM has no such file (vz).
     pub(crate) memory_file: Option<&'static str>,
-    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `raw`.
+    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, or `raw`, which is the regions of guest memory one after the
+    /// other, in the order of their guest-physical addresses.
     pub(crate) memory_format: &'static str,
 }
 
@@ -158,7 +160,8 @@ pub(crate) trait Vmm: Send {
 pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Limit) -> Result<Box<dyn Vmm>> {
     match hypervisor {
         HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?)),
-        HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker | HypervisorKind::Vz => Err(Error::new(
+        HypervisorKind::Firecracker => Ok(Box::new(firecracker::Firecracker::connect(api_socket, limit)?)),
+        HypervisorKind::CloudHypervisor | HypervisorKind::Vz => Err(Error::new(
             Kind::NotSupported,
             format!("this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"),
         )

@@ -1,7 +1,8 @@
 //! What a driver does in the directory that it was given for the VMM's files.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -18,4 +19,27 @@ pub(crate) fn create_for_writing(directory: &File, name: &str) -> io::Result<Fil
 pub(crate) fn free_bytes(directory: &File) -> io::Result<u64> {
     let facts = fstatvfs(directory)?;
     Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
+}
+
+/// Opens a regular file of `directory` for reading. A symbolic link is not followed (`ELOOP`), a FIFO does not block.
+pub(crate) fn open_inside(directory: &File, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = File::from(openat(directory, name, flags, Mode::empty())?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Opens what a VMM wrote in `directory`, with a mode of its own choice, and closes it to others than its owner; only
+/// its owner or root can.
+pub(crate) fn take_written(directory: &File, name: &str) -> io::Result<File> {
+    let file = open_inside(directory, name)?;
+    let owner = file.metadata()?.uid();
+    if owner == nix::unistd::geteuid().as_raw() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// Bytes that a file of `directory` takes of the disk.
+pub(crate) fn allocated_bytes(directory: &File, name: &str) -> io::Result<u64> {
+    Ok(open_inside(directory, name)?.metadata()?.blocks().saturating_mul(512))
 }
