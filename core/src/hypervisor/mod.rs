@@ -159,16 +159,21 @@ pub(crate) trait Vmm: Send {
 /// `hypervisor` when what answers is not such a VMM, `not_supported` when this build has no driver for it.
 pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Limit) -> Result<Box<dyn Vmm>> {
     match hypervisor {
-        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?)),
+        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => {
+            Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?))
+        }
         HypervisorKind::Firecracker => Ok(Box::new(firecracker::Firecracker::connect(api_socket, limit)?)),
         HypervisorKind::CloudHypervisor | HypervisorKind::Vz => Err(Error::new(
             Kind::NotSupported,
-            format!("this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"),
+            format!(
+                "this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"
+            ),
         )
         .at(api_socket)),
-        HypervisorKind::Other(name) => {
-            Err(Error::new(Kind::NotSupported, format!("hypervisor {name:?} is newer than this version of libhypeman")))
-        }
+        HypervisorKind::Other(name) => Err(Error::new(
+            Kind::NotSupported,
+            format!("hypervisor {name:?} is newer than this version of libhypeman"),
+        )),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a driver does in the directory that it was given for the VMM's files.
+//! What a driver does in the directory that holds the VMM's files.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -15,23 +15,27 @@ pub(crate) fn create_for_writing(directory: &File, name: &str) -> io::Result<Fil
     Ok(File::from(openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
 }
 
+/// Opens a regular file in `directory` for reading. A symbolic link is an error (`ELOOP`), and so is anything that is no
+/// regular file (`InvalidInput`): opening it waits for nothing.
+pub(crate) fn open_for_reading(directory: &File, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = File::from(openat(directory, name, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
 /// Bytes that an ordinary user can still write to the file system of `directory`.
 pub(crate) fn free_bytes(directory: &File) -> io::Result<u64> {
     let facts = fstatvfs(directory)?;
     Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
 }
 
-/// Opens a regular file of `directory` for reading. A symbolic link is not followed (`ELOOP`), a FIFO does not block.
-pub(crate) fn open_inside(directory: &File, name: &str) -> io::Result<File> {
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let file = File::from(openat(directory, name, flags, Mode::empty())?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidData.into()) }
-}
-
 /// Opens what a VMM wrote in `directory`, with a mode of its own choice, and closes it to others than its owner; only
 /// its owner or root can.
 pub(crate) fn take_written(directory: &File, name: &str) -> io::Result<File> {
-    let file = open_inside(directory, name)?;
+    let file = open_for_reading(directory, name)?;
     let owner = file.metadata()?.uid();
     if owner == nix::unistd::geteuid().as_raw() {
         file.set_permissions(Permissions::from_mode(0o600))?;
@@ -41,5 +45,5 @@ pub(crate) fn take_written(directory: &File, name: &str) -> io::Result<File> {
 
 /// Bytes that a file of `directory` takes of the disk.
 pub(crate) fn allocated_bytes(directory: &File, name: &str) -> io::Result<u64> {
-    Ok(open_inside(directory, name)?.metadata()?.blocks().saturating_mul(512))
+    Ok(open_for_reading(directory, name)?.metadata()?.blocks().saturating_mul(512))
 }

@@ -23,8 +23,9 @@ impl Firecracker {
     pub(super) fn measure(&mut self, limit: &Limit) -> Result<u64> {
         let state = self.instance(limit)?.state;
         if !matches!(run_state_of(&state), RunState::Running | RunState::Paused { .. }) {
-            let message =
-                format!("firecracker says that its VM is {state:?}: it has nothing to capture; start it first");
+            let message = format!(
+                "firecracker says that its VM is {state:?}: it has nothing to capture; start it first"
+            );
             return Err(self.client.error(Kind::InvalidState, message));
         }
         let memory_bytes = self.get::<Settings>("/vm/config", limit)?.memory_bytes();
@@ -97,7 +98,7 @@ impl Firecracker {
 /// Refuses a directory that has such files: Firecracker would write over them.
 fn check_absent(target: &CaptureTarget<'_>) -> Result<()> {
     for name in [STATE_FILE, MEMORY_FILE] {
-        let error = match disk::open_inside(target.directory_fd, name) {
+        let error = match disk::open_for_reading(target.directory_fd, name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => e,
             Ok(_) => io::Error::from_raw_os_error(libc::EEXIST),

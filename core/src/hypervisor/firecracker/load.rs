@@ -27,8 +27,9 @@ impl Firecracker {
     ) -> Result<()> {
         let state = self.instance(limit)?.state;
         if run_state_of(&state) != RunState::NotStarted {
-            let message =
-                format!("firecracker says that its VM is {state:?}; a VM is loaded into a new firecracker only");
+            let message = format!(
+                "firecracker says that its VM is {state:?}; a VM is loaded into a new firecracker only"
+            );
             return Err(self.client.error(Kind::InvalidState, message));
         }
         reach::check(NAME, self.client.peer(), source.directory, source.directory_fd, Access::Read)?;
@@ -110,7 +111,7 @@ fn body(source: &LoadSource<'_>) -> Value {
 
 fn read_state(source: &LoadSource<'_>) -> Result<Vec<u8>> {
     let path = source.directory.join(STATE_FILE);
-    let file = disk::open_inside(source.directory_fd, STATE_FILE).map_err(|e| missing(&path, &e))?;
+    let file = disk::open_for_reading(source.directory_fd, STATE_FILE).map_err(|e| missing(&path, &e))?;
     let mut state = Vec::new();
     file.take(state_file::LARGEST_BYTES + 1)
         .read_to_end(&mut state)
@@ -142,7 +143,7 @@ fn check_memory(source: &LoadSource<'_>) -> Result<u64> {
         let message = format!("{} is of the form {format}, which firecracker does not load", path.display());
         return Err(Error::new(Kind::Incompatible, message).at(path));
     }
-    let file = disk::open_inside(source.directory_fd, MEMORY_FILE).map_err(|e| missing(&path, &e))?;
+    let file = disk::open_for_reading(source.directory_fd, MEMORY_FILE).map_err(|e| missing(&path, &e))?;
     let memory_bytes = file.metadata().map_err(|e| Error::io("look at", &path, &e))?.len();
     if memory_bytes == 0 || !memory_bytes.is_multiple_of(MEMORY_UNIT_BYTES) {
         let message =
@@ -166,7 +167,8 @@ fn missing(path: &Path, error: &io::Error) -> Error {
     if error.kind() != io::ErrorKind::NotFound {
         return Error::io("open", path, error);
     }
-    let message = format!("{} is missing: firecracker needs `state` and raw `memory` to load a VM", path.display());
+    let message =
+        format!("{} is missing: firecracker needs `state` and raw `memory` to load a VM", path.display());
     Error::new(Kind::Corrupt, message).at(path)
 }
 
@@ -182,8 +184,10 @@ fn refusal(error: Error, head: &Head) -> Error {
     let note = "a firecracker whose load failed ends: start a new one";
     if is_of_another_version {
         let format = head.format.as_deref().unwrap_or("of an old version");
-        let message =
-            format!("{}; the snapshot's format is {format}: load it with the firecracker that wrote it", error.message());
+        let message = format!(
+            "{}; the snapshot's format is {format}: load it with the firecracker that wrote it",
+            error.message()
+        );
         let path = error.path().map(Path::to_owned).unwrap_or_default();
         return Error::new(Kind::Incompatible, message).at(path).note(note);
     }

@@ -57,8 +57,7 @@ fn memory_can_come_from_a_pager_and_the_network_lie_elsewhere() {
     let pager = image.path().join("pager");
     let _listener = UnixListener::bind(&pager).unwrap();
     let network_overrides = [("eth0".to_owned(), "tap7".to_owned())];
-    let wanted =
-        Wanted { pager: Some(&pager), network_overrides: &network_overrides, ..Wanted::default() };
+    let wanted = Wanted { pager: Some(&pager), network_overrides: &network_overrides, ..Wanted::default() };
     load(&mut vm, image.path(), &wanted).unwrap();
     let body = firecracker.model().body_of("PUT /snapshot/load");
     assert_eq!(body["mem_backend"], json!({ "backend_type": "Uffd", "backend_path": pager }));
@@ -90,7 +89,9 @@ fn damaged_files_are_refused_before_firecracker_sees_them() {
         assert_eq!(error.errno(), Some(libc::ELOOP), "{error}");
     }
     let cut = |name: &'static str, bytes: u64| {
-        move |image: &Path| File::options().write(true).open(image.join(name)).unwrap().set_len(bytes).unwrap()
+        move |image: &Path| {
+            File::options().write(true).open(image.join(name)).unwrap().set_len(bytes).unwrap()
+        }
     };
     for (name, bytes) in [("memory", 0), ("memory", (2 << 20) - 1), ("state", 20), ("state", 0)] {
         assert_eq!(refused(cut(name, bytes), &plain).kind(), Kind::Corrupt, "{name} of {bytes} bytes");

@@ -176,7 +176,10 @@ fn a_running_vm_is_captured_runs_on_and_goes_on_in_a_second_firecracker() {
         assert_eq!(second.ticks(), [], "it does not run before it is told to");
         loaded.resume().unwrap();
         let went_on = second.tick_after(0).0;
-        assert!((captured..=captured + 16).contains(&went_on), "captured at {captured}, went on at {went_on}");
+        assert!(
+            (captured..=captured + 16).contains(&went_on),
+            "captured at {captured}, went on at {went_on}"
+        );
         // By then it has looked at each page of its pattern.
         assert_eq!(second.tick_after(went_on + 256).1, 0);
         assert_eq!(load(&mut loaded, &out, &Wanted::default()).unwrap_err().kind(), Kind::InvalidState);
