@@ -4,6 +4,7 @@
 //! it may be handed to another thread, which settles and resumes the VM after a cancelled call.
 
 mod cloud_hypervisor;
+mod firecracker;
 mod full_disk;
 mod http;
 mod qemu;
@@ -75,7 +76,9 @@ pub(crate) struct CaptureTarget<'a> {
 pub(crate) struct Captured {
     /// File name of guest memory within the directory; `None` where the VMM has no such file (vz).
     pub(crate) memory_file: Option<&'static str>,
-    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `cloud-hypervisor-ranges`, `raw`.
+    /// What that file is: `qemu-stream`; `qemu-mapped-ram`; `cloud-hypervisor-ranges`, which is the ranges of guest memory
+    /// one after the other, as `state.json` lists them; or `raw`, which is the regions of guest memory one after the
+    /// other, in the order of their guest-physical addresses.
     pub(crate) memory_format: &'static str,
 }
 
@@ -167,7 +170,8 @@ pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Li
         HypervisorKind::CloudHypervisor => {
             Ok(Box::new(cloud_hypervisor::CloudHypervisor::connect(api_socket, limit)?))
         }
-        HypervisorKind::Firecracker | HypervisorKind::Vz => Err(Error::new(
+        HypervisorKind::Firecracker => Ok(Box::new(firecracker::Firecracker::connect(api_socket, limit)?)),
+        HypervisorKind::Vz => Err(Error::new(
             Kind::NotSupported,
             format!(
                 "this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"

@@ -3,12 +3,10 @@
 //!
 //! cloud-hypervisor itself takes the missing end of a memory file for zeros, so its size is checked here.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::geteuid;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,13 +22,12 @@ pub(super) const MEMORY: &str = "memory-ranges";
 /// Far more than the state of a VM with a thousand processors.
 const JSON_BYTES: u64 = 256 << 20;
 
-/// The opened files of a snapshot, in which nothing obvious is amiss.
+/// A snapshot in which nothing obvious is amiss.
 #[derive(Debug)]
 pub(super) struct Image {
     /// The configuration of the VM.
     pub(super) config: Value,
     pub(super) memory_bytes: u64,
-    files: [(PathBuf, File); 3],
 }
 
 /// `state.json`, on the way to its table of memory ranges.
@@ -88,12 +85,11 @@ impl Image {
                 Err(e) => Err(Error::io("open", path, &e)),
             }
         };
-        let files = [open(CONFIG)?, open(STATE)?, open(MEMORY)?];
-        let [config, state, (path, memory)] = &files;
         // cloud-hypervisor takes a half-written text for a success.
-        let config = parse(config)?;
-        let memory_bytes = bytes_of_ranges(state)?;
-        let found = memory.metadata().map_err(|e| Error::io("look at", path, &e))?.len();
+        let config = parse(&open(CONFIG)?)?;
+        let memory_bytes = bytes_of_ranges(&open(STATE)?)?;
+        let (path, memory) = open(MEMORY)?;
+        let found = memory.metadata().map_err(|e| Error::io("look at", &path, &e))?.len();
         if found != memory_bytes {
             let message = format!(
                 "{} has {found} bytes, where {STATE} says {memory_bytes}: it is cut off, or of another snapshot",
@@ -101,19 +97,7 @@ impl Image {
             );
             return Err(Error::new(Kind::Corrupt, message).at(path));
         }
-        Ok(Self { config, memory_bytes, files })
-    }
-
-    /// Lets no one but its owner read what was written, where we are the owner: it holds all that the guest knows.
-    pub(super) fn make_private(&self) -> Result<()> {
-        for (path, file) in &self.files {
-            let owner = file.metadata().map_err(|e| Error::io("look at", path, &e))?.uid();
-            if owner == geteuid().as_raw() {
-                file.set_permissions(Permissions::from_mode(0o600))
-                    .map_err(|e| Error::io("set the mode of", path, &e))?;
-            }
-        }
-        Ok(())
+        Ok(Self { config, memory_bytes })
     }
 }
 
