@@ -4,10 +4,13 @@
 //! it may be handed to another thread, which settles and resumes the VM after a cancelled call.
 
 mod cloud_hypervisor;
+mod firecracker;
 mod full_disk;
 mod http;
 mod qemu;
 mod reach;
+#[cfg(test)]
+mod testing;
 mod vz;
 
 use std::fs::File;
@@ -74,8 +77,9 @@ pub(crate) struct CaptureTarget<'a> {
 pub(crate) struct Captured {
     /// File name of guest memory within the directory; `None` where the VMM has no such file (vz).
     pub(crate) memory_file: Option<&'static str>,
-    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `cloud-hypervisor-ranges`, `raw`; `vz-machine-state` where
-    /// Apple's own has it all.
+    /// What that file is: `qemu-stream`; `qemu-mapped-ram`; `cloud-hypervisor-ranges`, which is the ranges of guest memory
+    /// one after the other, as `state.json` lists them; or `raw`, which is the regions of guest memory one after the
+    /// other, in the order of their guest-physical addresses. `vz-machine-state` where Apple's own file has it all.
     pub(crate) memory_format: &'static str,
 }
 
@@ -181,14 +185,8 @@ pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Li
         HypervisorKind::CloudHypervisor => {
             Ok(Box::new(cloud_hypervisor::CloudHypervisor::connect(api_socket, limit)?))
         }
+        HypervisorKind::Firecracker => Ok(Box::new(firecracker::Firecracker::connect(api_socket, limit)?)),
         HypervisorKind::Vz => Ok(Box::new(vz::Vz::connect(api_socket, limit)?)),
-        HypervisorKind::Firecracker => Err(Error::new(
-            Kind::NotSupported,
-            format!(
-                "this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"
-            ),
-        )
-        .at(api_socket)),
         HypervisorKind::Other(name) => Err(Error::new(
             Kind::NotSupported,
             format!("hypervisor {name:?} is newer than this version of libhypeman"),

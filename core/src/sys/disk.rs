@@ -1,7 +1,8 @@
 //! What a driver does in the directory that holds the VMM's files.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -29,4 +30,20 @@ pub(crate) fn open_for_reading(directory: &File, name: &str) -> io::Result<File>
 pub(crate) fn free_bytes(directory: &File) -> io::Result<u64> {
     let facts = fstatvfs(directory)?;
     Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
+}
+
+/// Opens what a VMM wrote in `directory`, with a mode of its own choice, and closes it to others than its owner; only
+/// its owner or root can.
+pub(crate) fn take_written(directory: &File, name: &str) -> io::Result<File> {
+    let file = open_for_reading(directory, name)?;
+    let owner = file.metadata()?.uid();
+    if owner == nix::unistd::geteuid().as_raw() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// Bytes that a file of `directory` takes of the disk.
+pub(crate) fn allocated_bytes(directory: &File, name: &str) -> io::Result<u64> {
+    Ok(open_for_reading(directory, name)?.metadata()?.blocks().saturating_mul(512))
 }

@@ -1,12 +1,10 @@
 //! Writing the paused guest's memory and device state into a directory.
 
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::image::{Image, MEMORY};
+use super::image::{CONFIG, Image, MEMORY, STATE};
 use super::{CloudHypervisor, NAME};
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
@@ -38,22 +36,22 @@ impl CloudHypervisor {
                 return Ok(());
             }
             looked = Instant::now();
-            progress(written_bytes(target.directory_fd).min(plan.memory_bytes), plan.memory_bytes)
+            // What takes space, since the file has its full size from the first moment.
+            let written = disk::allocated_bytes(target.directory_fd, MEMORY).unwrap_or(0);
+            progress(written.min(plan.memory_bytes), plan.memory_bytes)
         };
         self.api
             .act_meanwhile("vm.snapshot", Some(&destination), limit, &mut look)
             .map_err(|error| no_space_or(error, target, MEMORY))?;
-        let image = Image::open(target.directory, target.directory_fd).map_err(half_written)?;
-        image.make_private()?;
+        for name in [CONFIG, STATE, MEMORY] {
+            let path = target.directory.join(name);
+            disk::take_written(target.directory_fd, name)
+                .map_err(|e| Error::io("open what cloud-hypervisor wrote to", path, &e))?;
+        }
+        Image::open(target.directory, target.directory_fd).map_err(half_written)?;
         progress(plan.memory_bytes, plan.memory_bytes)?;
         Ok(Captured { memory_file: Some(MEMORY), memory_format: MEMORY_FORMAT })
     }
-}
-
-/// Bytes of guest memory that take space so far; the file has its full size from the first moment.
-fn written_bytes(directory: &File) -> u64 {
-    let memory = disk::open_for_reading(directory, MEMORY).and_then(|file| file.metadata());
-    memory.map_or(0, |metadata| metadata.blocks().saturating_mul(512))
 }
 
 /// A snapshot that is damaged as soon as it is made is the fault of who made it.

@@ -43,13 +43,12 @@ impl CloudHypervisor {
         reach::check(NAME, self.api.peer(), source.directory, source.directory_fd, Access::Read)?;
         let image = Image::open(source.directory, source.directory_fd)?;
         self.api.expect_memory(image.memory_bytes);
-        let found = image.config()?;
-        let mut config = found.clone();
+        let mut config = image.config.clone();
         relocate::paths(&mut config, source.moved)?;
         relocate::networks(&mut config, source.network_overrides)?;
 
         let mut directory = source.directory.to_owned();
-        if config != found {
+        if config != image.config {
             let staging = Staging::make(source.directory, self.api.peer(), &config)?;
             directory = staging.path();
             self.staging = Some(staging);

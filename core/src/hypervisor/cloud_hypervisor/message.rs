@@ -65,6 +65,8 @@ pub(super) struct Config {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Memory {
     #[serde(default)]
+    pub(super) shared: bool,
+    #[serde(default)]
     pub(super) zones: Option<Vec<MemoryZone>>,
 }
 

@@ -18,6 +18,7 @@ use std::path::Path;
 use self::api::Api;
 use self::load::Staging;
 use self::prepare::Plan;
+use super::full_disk::check_room;
 use super::reach::{self, Access};
 use super::{CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm};
 use crate::call::Limit;
@@ -81,10 +82,9 @@ impl Vmm for CloudHypervisor {
 
     fn check_reach(&self, target: &CaptureTarget<'_>) -> Result<()> {
         reach::check(NAME, self.api.peer(), target.directory, target.directory_fd, Access::Write)?;
-        match &self.plan {
-            Some(plan) => plan.check_landlock(target.directory),
-            None => Ok(()),
-        }
+        let Some(plan) = &self.plan else { return Ok(()) };
+        plan.check_landlock(target.directory)?;
+        check_room(NAME, target, if plan.is_dense { plan.memory_bytes } else { 0 })
     }
 
     fn pause(&mut self, limit: &Limit) -> Result<()> {

@@ -20,6 +20,8 @@ const NOWHERE: &str = "file:///dev/null/libhypeman";
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) memory_bytes: u64,
+    /// Whether each page of it takes space in the file, also those that the guest never touched.
+    pub(super) is_dense: bool,
     /// Directories to which a process in a Landlock sandbox may write; `None` where it is in none.
     writable: Option<Vec<PathBuf>>,
 }
@@ -80,7 +82,11 @@ impl CloudHypervisor {
 fn plan_of(info: &Info) -> Plan {
     let rules = info.config.landlock_rules.iter().flatten();
     let writable = rules.filter(|rule| rule.access.contains('w')).map(|rule| rule.path.clone()).collect();
-    Plan { memory_bytes: info.memory_actual_size, writable: info.config.landlock_enable.then_some(writable) }
+    Plan {
+        memory_bytes: info.memory_actual_size,
+        is_dense: !info.config.memory.shared && info.config.memory.zones.is_none(),
+        writable: info.config.landlock_enable.then_some(writable),
+    }
 }
 
 /// What keeps a VM of that configuration from being saved whole, as far as it is known without trying.
