@@ -144,6 +144,18 @@ pub(crate) trait Vmm: Send {
         Ok(Vec::new())
     }
 
+    /// Sets up, while the guest still runs, what [`Vmm::capture`] into `target` will use. Whatever comes after it,
+    /// [`Vmm::settle`] or [`Vmm::resume`] takes it back.
+    fn arm(&mut self, _target: &CaptureTarget<'_>, _limit: &Limit) -> Result<()> {
+        Ok(())
+    }
+
+    /// Tells whether the VMM stands as a capture of ours left it, which died before it could take anything back:
+    /// only then may an opener act on a VM that someone else uses, too. A VMM that keeps no such mark says yes.
+    fn is_as_we_left_it(&mut self, _limit: &Limit) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Pauses the guest. It is paused when this returns `Ok`.
     fn pause(&mut self, limit: &Limit) -> Result<()>;
 
