@@ -1,7 +1,5 @@
 //! Snapshots of instances that need no VMM: what is made, found, compressed and deleted.
 
-mod world;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,8 +9,9 @@ use hypeman_core::{
     CompressionConfig, CompressionState, CreateSnapshot, Disk, Hypeman, InstanceState, Kind, Options,
     SnapshotFilter, SnapshotKind,
 };
-
 use world::{World, create, memory, standby, tree, wait};
+
+mod world;
 
 #[test]
 fn a_stopped_vm_is_copied_and_found_again_by_another_opener() {
