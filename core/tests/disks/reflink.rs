@@ -21,7 +21,7 @@ fn a_disk_that_is_captured_by_reflink_takes_no_room() {
     fs::create_dir(&vm).unwrap();
     let mut source = fs::File::create(vm.join("overlay.raw")).unwrap();
     for block in 0..DISK_BYTES >> 20 {
-        source.write_all(&[block as u8; 1 << 20]).unwrap();
+        source.write_all(&vec![block as u8; 1 << 20]).unwrap();
     }
     source.sync_all().unwrap();
     let hm = Hypeman::open(disk.path().join("data")).unwrap();
@@ -44,6 +44,6 @@ fn a_disk_that_is_captured_by_reflink_takes_no_room() {
     fs::write(vm.join("overlay.raw"), "written later").unwrap();
     assert_eq!(made.size_bytes, DISK_BYTES);
     let bytes = fs::read(captured).unwrap();
-    assert!(bytes.chunks(1 << 20).enumerate().all(|(block, bytes)| bytes == [block as u8; 1 << 20]));
+    assert!(bytes.chunks(1 << 20).enumerate().all(|(block, bytes)| bytes == vec![block as u8; 1 << 20]));
     hm.close();
 }
