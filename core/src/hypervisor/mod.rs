@@ -29,7 +29,7 @@ pub(crate) enum RunState {
     /// There is a VMM, but no VM that was ever started, or one that waits for an incoming image.
     NotStarted,
     Running,
-    /// `reusable` when the VMM still stands where its last complete image was taken (QEMU: `postmigrate`).
+    /// `after_capture` when the VMM still stands where its last complete image was taken (QEMU: `postmigrate`).
     Paused {
         after_capture: bool,
     },
