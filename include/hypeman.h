@@ -55,6 +55,8 @@
     { sizeof(hypeman_register_options), NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL }
 #define HYPEMAN_CREATE_OPTIONS_INIT { sizeof(hypeman_create_options), 0, 0, NULL, NULL, NULL, 0, NULL, NULL }
 #define HYPEMAN_LIST_OPTIONS_INIT { sizeof(hypeman_list_options), 0, 0, NULL, NULL, NULL, NULL, 0 }
+#define HYPEMAN_RESTORE_OPTIONS_INIT \
+    { sizeof(hypeman_restore_options), NULL, NULL, NULL, 0, 0, 0, NULL, NULL }
 #define HYPEMAN_CALL_OPTIONS_INIT { sizeof(hypeman_call_options), 0, NULL, NULL, NULL }
 #define HYPEMAN_COMPRESSION_INIT { sizeof(hypeman_compression), 1, 0, 0, NULL }
 
@@ -527,6 +529,63 @@ typedef struct hypeman_list_options {
      */
     size_t tag_count;
 } hypeman_list_options;
+
+/**
+ * A network interface of the guest that gets another device of the host.
+ */
+typedef struct hypeman_network_override {
+    /**
+     * Its id in the guest's configuration; each at most once.
+     */
+    const char *interface_id;
+    /**
+     * The name of the device on the host.
+     */
+    const char *host_device;
+} hypeman_network_override;
+
+/**
+ * How to restore a snapshot. Start from HYPEMAN_RESTORE_OPTIONS_INIT.
+ */
+typedef struct hypeman_restore_options {
+    /**
+     * sizeof(hypeman_restore_options)
+     */
+    size_t struct_size;
+    /**
+     * What the instance is to be then. For a Standby snapshot "Running", "Standby" or "Stopped", for a Stopped one
+     * "Stopped". NULL: "Stopped" for a Stopped one, else "Running" where api_socket is given, else "Standby".
+     */
+    const char *target_state;
+    /**
+     * Absolute path of the API socket of a VMM that was started for this and has no VM yet; NULL: the instance's own.
+     */
+    const char *api_socket;
+    /**
+     * Network interfaces that get another device of the host (firecracker), or NULL.
+     */
+    const struct hypeman_network_override *network_overrides;
+    /**
+     * The number of overrides.
+     */
+    size_t network_override_count;
+    /**
+     * Not 0: the guest runs while the VMM still reads its memory, page by page (cloud-hypervisor 52 and later).
+     */
+    int32_t on_demand;
+    /**
+     * Not 0: load although the VMM's version or the host differs from what was recorded.
+     */
+    int32_t allow_incompatible;
+    /**
+     * Path of the socket of a userfaultfd server that gives the VMM its memory (firecracker), or NULL.
+     */
+    const char *uffd_socket;
+    /**
+     * Cancel token, time limit and progress, or NULL.
+     */
+    const struct hypeman_call_options *call;
+} hypeman_restore_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1084,6 +1143,27 @@ hypeman_status hypeman_snapshot_cancel_compression(const struct hypeman_handle *
 hypeman_status hypeman_snapshot_inspect(const struct hypeman_handle *handle,
                                         const char *id,
                                         struct hypeman_inspection **out,
+                                        struct hypeman_error **err);
+
+/**
+ * Restores a snapshot onto the instance that it was taken of, found as by hypeman_instance_get. Blocks.
+ *
+ * With target "Standby" or "Stopped" the files are put into place, all or none; what no snapshot holds (logs/,
+ * sockets) stays. With target "Running" the image is loaded into a VMM that the host has started and that has no VM
+ * yet, and the guest goes on. QEMU opens its disks when it starts: restore to "Standby", start it with -incoming
+ * defer, then restore to "Running". cloud-hypervisor and firecracker take both in one call.
+ *
+ * options: NULL for the defaults. out: the instance as it is then, for hypeman_instance_free.
+ *
+ * Errors: invalid_request, not_found, invalid_state (a live guest, a VMM with a VM, files not in place),
+ * incompatible (each mismatch is named), not_supported, busy, corrupt, hypervisor, no_space, permission, timeout,
+ * cancelled, closed, io. When files could not be put into place, the instance is as it was.
+ */
+hypeman_status hypeman_snapshot_restore(const struct hypeman_handle *handle,
+                                        const char *snapshot_id,
+                                        const char *instance,
+                                        const struct hypeman_restore_options *options,
+                                        struct hypeman_instance **out,
                                         struct hypeman_error **err);
 
 #ifdef __cplusplus

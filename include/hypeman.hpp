@@ -382,6 +382,16 @@ struct CreateOptions {
     std::optional<Compression> compression = std::nullopt;
 };
 
+// How to restore a snapshot onto the instance that it was taken of.
+struct RestoreOptions {
+    std::optional<std::string> target_state = std::nullopt; // "Running", "Standby" or "Stopped"
+    std::optional<std::filesystem::path> api_socket = std::nullopt;
+    std::map<std::string, std::string> network_overrides = {}; // devices of the host, by interface id
+    bool on_demand = false;
+    bool allow_incompatible = false;
+    std::optional<std::filesystem::path> uffd_socket = std::nullopt;
+};
+
 // Which snapshots to list: what is set must match, exactly.
 struct ListOptions {
     std::optional<Kind> kind = std::nullopt;
@@ -411,7 +421,7 @@ struct OpenOptions {
     std::optional<std::string> durability = std::nullopt; // "full" or "relaxed"
 };
 
-// Snapshots, as made from an instance.
+// Snapshots, as made from an instance and restored onto it.
 class InstanceSnapshots {
 public:
     explicit InstanceSnapshots(std::shared_ptr<hypeman_handle> handle) : handle_(std::move(handle)) {}
@@ -429,6 +439,25 @@ public:
             options.call = watched;
             return Snapshot(detail::made(hypeman_snapshot_free, hypeman_snapshot_create, handle_.get(),
                                          detail::text(instance), &options));
+        });
+    }
+    Instance restore(const std::string &snapshot_id, const std::string &instance, const RestoreOptions &given = {},
+                     const Call &call = {}) const {
+        std::vector<hypeman_network_override> overrides;
+        for (const auto &[interface_id, host_device] : given.network_overrides)
+            overrides.push_back({detail::text(interface_id), detail::text(host_device)});
+        hypeman_restore_options options = HYPEMAN_RESTORE_OPTIONS_INIT;
+        options.target_state = detail::text(given.target_state);
+        options.api_socket = detail::text(given.api_socket);
+        options.network_overrides = overrides.empty() ? nullptr : overrides.data();
+        options.network_override_count = overrides.size();
+        options.on_demand = given.on_demand;
+        options.allow_incompatible = given.allow_incompatible;
+        options.uffd_socket = detail::text(given.uffd_socket);
+        return detail::RawCall(call).run([&](const hypeman_call_options *watched) {
+            options.call = watched;
+            return Instance(detail::made(hypeman_instance_free, hypeman_snapshot_restore, handle_.get(),
+                                         detail::text(snapshot_id), detail::text(instance), &options));
         });
     }
 

@@ -27,3 +27,5 @@ mod inspection;
 mod requests;
 mod snapshot;
 mod snapshots;
+
+mod restore;
