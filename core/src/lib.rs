@@ -37,11 +37,11 @@ pub use call::{Call, Cancel, Phase, Progress};
 pub use error::{Error, Kind, Result};
 pub use hypeman::{Durability, Hypeman, Options};
 pub use instances::{InstanceSnapshots, Instances};
-pub use snapshots::Snapshots;
+pub use snapshots::{MemoryImage, Snapshots};
 pub use types::{
-    Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, Host, HypervisorKind, Inspection,
-    Instance, InstanceState, Origin, PayloadFile, RegisterInstance, Snapshot, SnapshotFilter, SnapshotKind,
-    Timestamp,
+    Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, ExtentKind, Host, HypervisorKind,
+    Inspection, Instance, InstanceState, MemoryExtent, MemoryRange, Origin, PayloadFile, RegisterInstance,
+    Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
 };
 
 /// The version of this library, as in its manifest.

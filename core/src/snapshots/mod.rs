@@ -9,7 +9,9 @@ mod inspect;
 mod jobs;
 mod list;
 mod live;
+mod memory;
 mod plan;
+mod ranges;
 pub(crate) mod recover;
 mod wait;
 
@@ -20,6 +22,7 @@ use crate::panic::guard;
 use crate::types::{CompressionConfig, Inspection, Snapshot, SnapshotFilter};
 
 pub(crate) use jobs::Jobs;
+pub use memory::MemoryImage;
 
 /// The snapshots of a data directory.
 #[derive(Clone, Copy, Debug)]
@@ -89,5 +92,18 @@ impl Snapshots<'_> {
     /// `not_found`, `corrupt`, `closed`, errors of the disk.
     pub fn inspect(&self, id: &str) -> Result<Inspection> {
         guard(|| inspect::inspect(self.hm, id))
+    }
+
+    /// Opens the guest memory of `id` for reading at any offset, while it is being compressed, too.
+    ///
+    /// Of what libhypeman compressed, next to nothing is read now; of other compressed files their frame headers are,
+    /// and all of an lz4 file whose blocks have no checksums of their own.
+    ///
+    /// # Errors
+    /// `not_found`, `invalid_state` when it has no memory, `not_supported` for a compressed file that can only be
+    /// read from its start (the vendor's zstd), `busy` when its files are being removed, `corrupt`, `closed`, errors
+    /// of the disk.
+    pub fn memory(&self, id: &str) -> Result<MemoryImage> {
+        guard(|| memory::memory(self.hm, id))
     }
 }

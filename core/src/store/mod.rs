@@ -22,7 +22,7 @@ mod catalogue;
 mod durable;
 pub(crate) mod intents;
 mod jobs;
-mod json;
+pub(crate) mod json;
 pub(crate) mod locks;
 mod names;
 pub(crate) mod payload;
