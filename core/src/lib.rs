@@ -39,9 +39,10 @@ pub use hypeman::{Durability, Hypeman, Options};
 pub use instances::{InstanceSnapshots, Instances};
 pub use snapshots::{MemoryImage, Snapshots};
 pub use types::{
-    Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, ExtentKind, Host, HypervisorKind,
-    Inspection, Instance, InstanceState, MemoryExtent, MemoryRange, Origin, PayloadFile, RegisterInstance,
-    Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
+    Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, ExtentKind,
+    FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, MemoryExtent, MemoryRange, Origin,
+    PayloadFile, RegisterInstance, Snapshot, SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile,
+    VerifyReport,
 };
 
 /// The version of this library, as in its manifest.

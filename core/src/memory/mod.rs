@@ -24,7 +24,7 @@ mod pieces;
 mod skippable;
 mod stream;
 mod verify;
-mod workers;
+pub(crate) mod workers;
 mod zero;
 mod zstd;
 

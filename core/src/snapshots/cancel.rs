@@ -6,9 +6,12 @@ use crate::types::{CompressionState, Snapshot};
 
 pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
     let store = hm.writable_store()?;
-    store.snapshot_dir(id)?;
+    let snapshot = store.record(id)?.snapshot;
+    if snapshot.compression_state != Some(CompressionState::Compressing) {
+        return Ok(snapshot);
+    }
     hm.jobs().stop(id);
-    let Some(_job) = store.try_job(id)? else {
+    let Some(job) = store.try_job(id)? else {
         let why = format!("snapshot {id} is being compressed by another process; cancel it there");
         return Err(Error::new(Kind::Busy, why).about(id));
     };
@@ -17,7 +20,8 @@ pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
         record.snapshot.compression_state = Some(CompressionState::None);
         record.snapshot.compression = None;
         store.rewrite(&record)?;
-        store.end_job(id)?;
     }
+    // What is left of it: the checksums of what is there now.
+    hm.jobs().start(store, id, job)?;
     Ok(record.snapshot)
 }

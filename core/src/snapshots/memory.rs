@@ -70,7 +70,7 @@ pub(super) fn memory(hm: &Hypeman, id: &str) -> Result<MemoryImage> {
 }
 
 /// Takes part in reading snapshot `id`.
-fn pin(store: &Store, id: &str) -> Result<ByteLock> {
+pub(super) fn pin(store: &Store, id: &str) -> Result<ByteLock> {
     let patience = Call::default().timeout(PATIENCE);
     store.read(id, patience.limit()).map_err(|error| match error.kind() {
         Kind::Timeout => {

@@ -1,11 +1,14 @@
 //! Snapshots: a verb a file.
 
 mod cancel;
+mod checksum;
+mod chunks;
 mod compress;
 pub(crate) mod create;
 mod delete;
 mod get;
 mod inspect;
+mod job;
 mod jobs;
 mod list;
 mod live;
@@ -13,13 +16,14 @@ mod memory;
 mod plan;
 mod ranges;
 pub(crate) mod recover;
+mod verify;
 mod wait;
 
 use crate::call::Call;
 use crate::error::Result;
 use crate::hypeman::Hypeman;
 use crate::panic::guard;
-use crate::types::{CompressionConfig, Inspection, Snapshot, SnapshotFilter};
+use crate::types::{CompressionConfig, Inspection, Snapshot, SnapshotFilter, VerifyReport};
 
 pub(crate) use jobs::Jobs;
 pub use memory::MemoryImage;
@@ -92,6 +96,17 @@ impl Snapshots<'_> {
     /// `not_found`, `corrupt`, `closed`, errors of the disk.
     pub fn inspect(&self, id: &str) -> Result<Inspection> {
         guard(|| inspect::inspect(self.hm, id))
+    }
+
+    /// Reads every byte of the payload of `id` and compares it with the checksums that were made in the background
+    /// after its capture. Damage is what the report is for, not an error. Of the record it can only tell whether it
+    /// can be read.
+    ///
+    /// # Errors
+    /// `not_found`, `busy` when its files are being removed, `corrupt` when it has no payload at all, `cancelled`,
+    /// `timeout`, `closed`, errors of the disk.
+    pub fn verify(&self, id: &str, call: Call<'_>) -> Result<VerifyReport> {
+        guard(|| verify::verify(self.hm, id, call))
     }
 
     /// Opens the guest memory of `id` for reading at any offset, while it is being compressed, too.

@@ -10,7 +10,7 @@
 //!     names/{sha256}                   name claims
 //!     locks/{id}.snapshot, {id}.instance, registry
 //!     intents/{id}.json                a VM that is paused for snapshot {id}
-//!     jobs/{id}                        a compression that must come to an end
+//!     jobs/{id}                        a compression, or checksums, that must come to an end
 //!     instances/{id}.json              registered instances
 //!     trash/                           what is being deleted
 //!     catalogue/changes                ids that changed, for the caches of other handles
@@ -19,6 +19,7 @@
 //! Records are the truth; names, jobs and the catalogue follow from them.
 
 mod catalogue;
+pub(crate) mod checksums;
 mod durable;
 pub(crate) mod intents;
 mod jobs;

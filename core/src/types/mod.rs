@@ -10,6 +10,7 @@ mod name;
 mod snapshot;
 mod tags;
 mod timestamp;
+mod verification;
 
 pub use compression::CompressionConfig;
 pub(crate) use compression::{Algorithm, CompressionSettings};
@@ -21,3 +22,4 @@ pub use memory::{ExtentKind, MemoryExtent, MemoryRange};
 pub(crate) use name::check_name;
 pub use snapshot::{CompressionState, CreateSnapshot, Snapshot, SnapshotFilter, SnapshotKind};
 pub use timestamp::Timestamp;
+pub use verification::{Defect, DefectKind, FileStatus, VerifiedFile, VerifyReport};
