@@ -45,8 +45,11 @@ impl Chunks<'_> {
         put: &(dyn Fn(Place, Result<u64>) -> Result<()> + Sync),
     ) -> Result<()> {
         let next = Mutex::new(Place { file: 0, chunk: 0 });
-        workers::run(self.threads, self.priority, limit, |crew| {
-            let mut worker = Worker { chunks: self, crew, open: None, buffer: vec![0; BUFFER_BYTES] };
+        let chunks = self.files.iter().map(|(_, size)| size.div_ceil(self.chunk_bytes));
+        let chunks = usize::try_from(chunks.fold(0, u64::saturating_add)).unwrap_or(usize::MAX);
+        let Some(chunks) = NonZeroUsize::new(chunks) else { return Ok(()) };
+        workers::run(self.threads.min(chunks), self.priority, limit, |crew| {
+            let mut worker = Worker { chunks: self, crew, open: None, buffer: Vec::new() };
             while let Some(place) = self.take(&next) {
                 crew.check()?;
                 match worker.checksum(place) {
@@ -114,7 +117,8 @@ impl Worker<'_> {
             while at < data_end {
                 self.crew.check().map_err(Failure::Stopped)?;
                 let part = (data_end - at).min(BUFFER_BYTES as u64);
-                let (bytes, _) = self.buffer.split_at_mut(part as usize);
+                self.buffer.resize(part as usize, 0);
+                let bytes = self.buffer.as_mut_slice();
                 file.read_exact_at(bytes, at).map_err(unreadable)?;
                 sum.write(bytes);
                 at += part;

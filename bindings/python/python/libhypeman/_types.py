@@ -33,6 +33,7 @@ class CompressionState(StrEnum):
     NONE = "none"
     """Not compressed, and no job will."""
     COMPRESSING = "compressing"
+    VERIFYING = "verifying"
     """A job has it, or the next opener will resume it."""
     COMPRESSED = "compressed"
     ERROR = "error"
@@ -91,6 +92,7 @@ class Phase(StrEnum):
     SYNCING = "syncing"
     """The VM runs again."""
     COMPRESSING = "compressing"
+    VERIFYING = "verifying"
 
 
 _Enumeration = TypeVar("_Enumeration", bound=StrEnum)
