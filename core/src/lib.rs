@@ -41,8 +41,8 @@ pub use snapshots::{MemoryImage, Snapshots};
 pub use types::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, ExtentKind,
     FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, MemoryExtent, MemoryRange, Origin,
-    PayloadFile, RegisterInstance, Snapshot, SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile,
-    VerifyReport,
+    PayloadFile, RegisterInstance, RestoreSnapshot, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
+    VerifiedFile, VerifyReport,
 };
 
 /// The version of this library, as in its manifest.

@@ -1,5 +1,6 @@
 //! `snapshots.cancel_compression`
 
+use super::compress::remove_compressed;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::types::{CompressionState, Snapshot};
@@ -8,6 +9,7 @@ pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
     let store = hm.writable_store()?;
     let snapshot = store.record(id)?.snapshot;
     if snapshot.compression_state != Some(CompressionState::Compressing) {
+        // A job that has compressed it may still be tidying up, and is left to it.
         return Ok(snapshot);
     }
     hm.jobs().stop(id);
@@ -20,8 +22,10 @@ pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
         record.snapshot.compression_state = Some(CompressionState::None);
         record.snapshot.compression = None;
         store.rewrite(&record)?;
+        remove_compressed(store, id)?;
     }
     // What is left of it: the checksums of what is there now.
-    hm.jobs().start(store, id, job)?;
+    drop(job);
+    hm.jobs().start(store, id)?;
     Ok(record.snapshot)
 }

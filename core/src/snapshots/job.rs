@@ -44,7 +44,8 @@ pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Re
             return Err(error);
         }
         // If even that cannot be written, the record goes on saying `compressing`, and the next opener tries.
-        job.record_failure(&error)?;
+        job.record_failure(&error)
+            .map_err(|unwritten| unwritten.context(format!("{error}; and that cannot be written down")))?;
         record = Record::read(&dir, id)?;
     }
     let is_compressed = record.snapshot.compression_state == Some(CompressionState::Compressed);

@@ -1,7 +1,7 @@
 //! What is left to do after a snapshot was acknowledged: one job at a time, on a thread of the handle that lives while
 //! there is work. A job has a note on the disk until its end: the next opener finds it, and carries on.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,10 @@ use std::thread::JoinHandle;
 
 use super::job::run;
 use crate::call::Cancel;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::hypeman::available_threads;
 use crate::panic::guard;
 use crate::store::Store;
-use crate::sys::lock::ByteLock;
 use crate::sys::priority::lower_this_thread;
 
 /// The jobs of one handle.
@@ -34,14 +33,22 @@ struct State {
     waiting: VecDeque<Waiting>,
     running: Option<Running>,
     worker: Option<JoinHandle<()>>,
+    /// Jobs that could neither be done nor their failure be written into the record.
+    failures: HashMap<String, (Kind, String)>,
     closing: bool,
+}
+
+impl State {
+    fn has(&self, id: &str) -> bool {
+        self.running.as_ref().is_some_and(|running| running.id == id)
+            || self.waiting.iter().any(|waiting| waiting.id == id)
+    }
 }
 
 #[derive(Debug)]
 struct Waiting {
     store: Arc<Store>,
     id: String,
-    job: ByteLock,
 }
 
 /// A job under way.
@@ -73,14 +80,16 @@ impl Jobs {
         Self { threads: threads.unwrap_or_else(available_threads), shared: Arc::default() }
     }
 
-    /// Queues the job of snapshot `id`, whose lock it keeps until its end.
-    pub(crate) fn start(&self, store: &Arc<Store>, id: &str, job: ByteLock) -> Result<()> {
+    /// Queues the job of snapshot `id`, which has its note on the disk. Its lock is taken when its turn comes, so that
+    /// a long queue holds no descriptors; a job that someone else has by then is left to them.
+    pub(crate) fn start(&self, store: &Arc<Store>, id: &str) -> Result<()> {
         let mut state = self.shared.lock();
-        if state.closing {
-            // The note on the disk stays: the next opener does it.
+        // A closing handle leaves it to the next opener.
+        if state.closing || state.has(id) {
             return Ok(());
         }
-        state.waiting.push_back(Waiting { store: Arc::clone(store), id: id.to_owned(), job });
+        state.failures.remove(id);
+        state.waiting.push_back(Waiting { store: Arc::clone(store), id: id.to_owned() });
         if state.worker.is_none() {
             let (shared, threads) = (Arc::clone(&self.shared), self.threads);
             let worker = std::thread::Builder::new()
@@ -106,6 +115,17 @@ impl Jobs {
             running.cancel.cancel();
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Tells whether this handle has the job of `id`, or is about to.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.shared.lock().has(id)
+    }
+
+    /// Why the job of `id` could neither be done nor its failure be written down.
+    pub(crate) fn failure(&self, id: &str) -> Option<Error> {
+        let state = self.shared.lock();
+        state.failures.get(id).map(|(kind, message)| Error::new(*kind, message.clone()).about(id))
     }
 
     /// How far the job of `id` is, in bytes done and in all, while this handle works on it. A job with nothing
@@ -139,7 +159,7 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
     lower_this_thread();
     loop {
         let mut state = shared.lock();
-        let Some(Waiting { store, id, job }) = state.waiting.pop_front() else {
+        let Some(Waiting { store, id }) = state.waiting.pop_front() else {
             // Under the same lock under which `start` looks for a worker. A closing handle joins us and has the handle.
             if !state.closing {
                 state.worker = None;
@@ -150,11 +170,27 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
         state.running = Some(running.clone());
         drop(state);
 
-        // What failed is in the record, or noted for the next opener.
-        let _ = guard(|| run(&store, &running, threads));
-        // Before anyone is told: whoever waited for the end may take the lock.
-        drop(job);
-        shared.lock().running = None;
+        let failure = guard(|| run_locked(&store, &running, threads)).err();
+        // Before anyone is told: whoever waited for the end finds how it ended.
+        let mut state = shared.lock();
+        if let Some(error) = failure {
+            state.failures.insert(running.id, (error.kind(), error.message().to_owned()));
+        }
+        state.running = None;
+        drop(state);
         shared.changed.notify_all();
+    }
+}
+
+/// Does a job, if no one else has it. One that was stopped, or whose snapshot was deleted, has ended well.
+///
+/// # Errors
+/// What cannot be written into the record, or done later by itself: the next opener tries.
+fn run_locked(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<()> {
+    let Some(_job) = store.try_job(&running.id)? else { return Ok(()) };
+    match guard(|| run(store, running, threads)) {
+        Err(error) if error.kind() == Kind::Cancelled => Ok(()),
+        Err(error) if error.kind() == Kind::NotFound => store.end_job(&running.id),
+        outcome => outcome,
     }
 }

@@ -6,6 +6,7 @@ mod chunks;
 mod compress;
 pub(crate) mod create;
 mod delete;
+mod disks;
 mod get;
 mod inspect;
 mod job;
@@ -16,6 +17,7 @@ mod memory;
 mod plan;
 mod ranges;
 pub(crate) mod recover;
+pub(crate) mod restore;
 mod verify;
 mod wait;
 

@@ -1,4 +1,4 @@
-//! What tests of whole snapshots share. Each test program uses a part of it.
+//! A data directory, instances beside it, and the calls that most stories make. Each test program uses a part of it.
 #![allow(dead_code)]
 
 use std::fs;

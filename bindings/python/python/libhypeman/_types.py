@@ -33,7 +33,6 @@ class CompressionState(StrEnum):
     NONE = "none"
     """Not compressed, and no job will."""
     COMPRESSING = "compressing"
-    VERIFYING = "verifying"
     """A job has it, or the next opener will resume it."""
     COMPRESSED = "compressed"
     ERROR = "error"
