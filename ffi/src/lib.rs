@@ -29,3 +29,9 @@ mod snapshot;
 mod snapshots;
 
 mod restore;
+
+mod extents;
+mod memory;
+
+mod verification;
+mod verify;

@@ -65,8 +65,10 @@ pub struct Defect {
     /// What kind of defect it is.
     pub kind: DefectKind,
     /// Where the damaged part begins; absent where the whole file is concerned, or where `message` names the place.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// The length of the part in which the damage lies; present with `offset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
     /// What is wrong, for people.
     pub message: String,

@@ -49,6 +49,11 @@ FILLED(hypeman_call_options,
 FILLED(hypeman_progress,
        SIZE(hypeman_progress, phase) + SIZE(hypeman_progress, reserved) + SIZE(hypeman_progress, bytes_done)
            + SIZE(hypeman_progress, bytes_total));
+FILLED(hypeman_extent,
+       SIZE(hypeman_extent, offset) + SIZE(hypeman_extent, size_bytes) + SIZE(hypeman_extent, kind)
+           + SIZE(hypeman_extent, reserved));
+FILLED(hypeman_range,
+       SIZE(hypeman_range, guest_address) + SIZE(hypeman_range, offset) + SIZE(hypeman_range, size_bytes));
 
 /* Fields that were in the first release stay where they were (64-bit). */
 #define AT(type, field, offset) extern char type##_##field##_moved[offsetof(type, field) == (offset) ? 1 : -1]

@@ -248,6 +248,15 @@ static char *inspect(const char *id)
     return json;
 }
 
+static char *verify(const char *id)
+{
+    hypeman_verification *report;
+    if (hypeman_snapshot_verify(hm, id, NULL, &report, &err) != HYPEMAN_STATUS_OK) return NULL;
+    char *json = owned(hypeman_verification_to_json(report));
+    hypeman_verification_free(report);
+    return json;
+}
+
 static char *call(const char *name, const cJSON *args)
 {
     const char *id = text(args, "id");
@@ -262,6 +271,7 @@ static char *call(const char *name, const cJSON *args)
     if (strcmp(name, "instances.snapshots.restore") == 0) return restore(args);
     if (strcmp(name, "snapshots.list") == 0) return list_snapshots(args);
     if (strcmp(name, "snapshots.inspect") == 0) return inspect(id);
+    if (strcmp(name, "snapshots.verify") == 0) return verify(id);
     if (strcmp(name, "instances.get") == 0) {
         hypeman_instance_get(hm, id, &instance, &err);
         return an_instance(instance);
