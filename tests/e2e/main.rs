@@ -36,7 +36,7 @@ macro_rules! stories {
     ($($needs:ident: $file:ident::$name:ident,)*) => { [$((stringify!($name), Needs::$needs, $file::$name)),*] };
 }
 
-const STORIES: [Story; 27] = stories![
+const STORIES: [Story; 28] = stories![
     Qemu: harness::qemu_alone_saves_and_loads_the_guest,
     Qemu: capture::a_running_vm_is_captured_and_runs_on,
     Qemu: capture::a_snapshot_counts_on_in_a_second_vm,
@@ -49,6 +49,7 @@ const STORIES: [Story; 27] = stories![
     Qemu: refuse::a_monitor_with_another_client_is_busy,
     Qemu: refuse::a_frozen_qemu_gives_a_typed_error,
     Qemu: refuse::a_vm_whose_qemu_died_is_stopped,
+    Qemu: refuse::a_disk_that_a_snapshot_would_miss_is_refused_before_the_pause,
     Qemu: crash::a_host_killed_in_the_pause_is_made_good,
     Qemu: crash::a_host_killed_in_the_capture_of_a_paused_vm_leaves_it_paused,
     Nothing: crash::a_killed_compression_is_finished,

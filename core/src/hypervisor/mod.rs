@@ -11,6 +11,7 @@ mod qemu;
 mod reach;
 #[cfg(test)]
 mod testing;
+mod vz;
 
 use std::fs::File;
 use std::os::unix::net::UnixStream;
@@ -28,7 +29,7 @@ pub(crate) enum RunState {
     /// There is a VMM, but no VM that was ever started, or one that waits for an incoming image.
     NotStarted,
     Running,
-    /// `reusable` when the VMM still stands where its last complete image was taken (QEMU: `postmigrate`).
+    /// `after_capture` when the VMM still stands where its last complete image was taken (QEMU: `postmigrate`).
     Paused {
         after_capture: bool,
     },
@@ -78,8 +79,17 @@ pub(crate) struct Captured {
     pub(crate) memory_file: Option<&'static str>,
     /// What that file is: `qemu-stream`; `qemu-mapped-ram`; `cloud-hypervisor-ranges`, which is the ranges of guest memory
     /// one after the other, as `state.json` lists them; or `raw`, which is the regions of guest memory one after the
-    /// other, in the order of their guest-physical addresses.
+    /// other, in the order of their guest-physical addresses. `vz-machine-state` where Apple's own file has it all.
     pub(crate) memory_format: &'static str,
+}
+
+/// A disk that the guest may write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WrittenDisk {
+    /// As the VMM names it.
+    pub(crate) name: String,
+    /// Where this process finds it, if it is there; `None` for what is no file of this machine.
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// What a VMM that was started for it loads: the files of a capture, in place.
@@ -112,7 +122,7 @@ pub(crate) enum MemoryBackend<'a> {
 /// Every call ends within `limit`, or within a limit of its own that grows with guest memory, with a typed error
 /// that has the VMM's words. Ending early stops nothing in the VMM: [`Vmm::settle`] does.
 pub(crate) trait Vmm: Send {
-    /// The version that the VMM gives of itself.
+    /// The version that the VMM gives of itself; empty where it gives none (vz).
     fn version(&self) -> &str;
 
     /// The process at the other end of the socket.
@@ -127,6 +137,23 @@ pub(crate) trait Vmm: Send {
     /// is given descriptors reaches every directory.
     fn check_reach(&self, _target: &CaptureTarget<'_>) -> Result<()> {
         Ok(())
+    }
+
+    /// The disks that the VM has open for writing; none where the VMM does not tell.
+    fn written_disks(&mut self, _limit: &Limit) -> Result<Vec<WrittenDisk>> {
+        Ok(Vec::new())
+    }
+
+    /// Sets up, while the guest still runs, what [`Vmm::capture`] into `target` will use. Whatever comes after it,
+    /// [`Vmm::settle`] or [`Vmm::resume`] takes it back.
+    fn arm(&mut self, _target: &CaptureTarget<'_>, _limit: &Limit) -> Result<()> {
+        Ok(())
+    }
+
+    /// Tells whether the VMM stands as a capture of ours left it, which died before it could take anything back:
+    /// only then may an opener act on a VM that someone else uses, too. A VMM that keeps no such mark says yes.
+    fn is_as_we_left_it(&mut self, _limit: &Limit) -> Result<bool> {
+        Ok(true)
     }
 
     /// Pauses the guest. It is paused when this returns `Ok`.
@@ -171,13 +198,7 @@ pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Li
             Ok(Box::new(cloud_hypervisor::CloudHypervisor::connect(api_socket, limit)?))
         }
         HypervisorKind::Firecracker => Ok(Box::new(firecracker::Firecracker::connect(api_socket, limit)?)),
-        HypervisorKind::Vz => Err(Error::new(
-            Kind::NotSupported,
-            format!(
-                "this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"
-            ),
-        )
-        .at(api_socket)),
+        HypervisorKind::Vz => Ok(Box::new(vz::Vz::connect(api_socket, limit)?)),
         HypervisorKind::Other(name) => Err(Error::new(
             Kind::NotSupported,
             format!("hypervisor {name:?} is newer than this version of libhypeman"),
@@ -197,6 +218,6 @@ pub(crate) const MEMORY_FILES: [&str; 4] = [
 pub(crate) const CAPTURE_DIRECTORY: &str = "snapshots/snapshot-latest";
 
 /// How long a VMM may take for an operation on `bytes` of guest memory: a minute, and a second for each 16 MiB.
-pub(crate) fn patience(bytes: u64) -> Duration {
+pub(crate) const fn patience(bytes: u64) -> Duration {
     Duration::from_secs(60 + bytes / (16 << 20))
 }

@@ -4,6 +4,7 @@ mod cancel;
 mod compress;
 pub(crate) mod create;
 mod delete;
+mod disks;
 mod get;
 mod inspect;
 mod jobs;
@@ -11,6 +12,7 @@ mod list;
 mod live;
 mod plan;
 pub(crate) mod recover;
+pub(crate) mod restore;
 mod wait;
 
 use crate::call::Call;
