@@ -89,6 +89,8 @@ fn a_load_that_is_given_up_keeps_its_files_until_it_has_ended() {
     assert_eq!(names(root.path()), ["snapshot-latest"]);
 }
 
+type Damage = Box<dyn Fn(&Path)>;
+
 #[test]
 fn what_is_damaged_or_cannot_be_loaded_is_refused_before_the_vmm_is_told() {
     let cut = |name: &'static str, bytes: u64| {
