@@ -27,7 +27,7 @@ pub unsafe extern "C" fn hypeman_snapshot_verify(
 ) -> Status {
     hand_out(out, err, || {
         // SAFETY: NULL or valid, as the header asks.
-        let ((hm, id), call) = unsafe { (opened_for(handle, id)?, call(options)?) };
+        let (call, (hm, id)) = unsafe { (call(options)?, opened_for(handle, id)?) };
         hm.snapshots().verify(id, call).map(Verification::from)
     })
 }

@@ -6,6 +6,16 @@
 static hypeman_handle *hm;
 static char disk[512], image[512];
 
+/* Reads one byte of a file. */
+static int get_byte(const char *path, long offset)
+{
+    FILE *file = fopen(path, "rb");
+    CHECK(file != NULL && fseek(file, offset, SEEK_SET) == 0);
+    int byte = fgetc(file);
+    fclose(file);
+    return byte;
+}
+
 static hypeman_status restore(const char *snapshot, const char *vm, const char *target)
 {
     hypeman_instance *restored;

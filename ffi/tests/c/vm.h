@@ -59,14 +59,4 @@ static void put_byte(const char *path, long offset, int byte)
     CHECK(file != NULL && fseek(file, offset, SEEK_SET) == 0 && fputc(byte, file) == byte && fclose(file) == 0);
 }
 
-/* Reads one byte of a file. */
-static int get_byte(const char *path, long offset)
-{
-    FILE *file = fopen(path, "rb");
-    CHECK(file != NULL && fseek(file, offset, SEEK_SET) == 0);
-    int byte = fgetc(file);
-    fclose(file);
-    return byte;
-}
-
 #endif
