@@ -1,0 +1,58 @@
+//! `hypeman-bench`: libhypeman against the stock tools, side by side, on images of real guests.
+//!
+//! `cargo xtask bench` starts it. It asserts nothing: it prints, and writes `target/reports/bench.json` and
+//! `bench.svg`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the person who typed it")]
+
+mod http;
+mod images;
+mod lines;
+mod options;
+mod peer;
+mod random;
+mod report;
+mod samples;
+mod scene;
+mod stage;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use lines::{LINES, Line};
+use options::Options;
+use report::Report;
+use scene::Scene;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let done = Options::parse(std::env::args().skip(1)).and_then(bench);
+    done.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Measures line by line. One that cannot be measured here is told of and does not hide the others.
+fn bench(options: Options) -> Result<ExitCode> {
+    let chosen: Vec<&Line> =
+        LINES.iter().filter(|line| options.only.as_deref().is_none_or(|only| only == line.id)).collect();
+    if chosen.is_empty() {
+        let ids: Vec<_> = LINES.iter().map(|line| line.id).collect();
+        return Err(format!("there is no such line; there are {}", ids.join(", ")).into());
+    }
+    let mut report = Report::new(&options)?;
+    let mut scene = Scene::new(options)?;
+    let mut is_whole = true;
+    for line in chosen {
+        match (line.measure)(&mut scene) {
+            Ok(samples) => report.add(line, samples.figures(line.id, line.unit))?,
+            Err(error) => {
+                println!("SKIP {}: {error}", line.id);
+                is_whole = false;
+            }
+        }
+    }
+    report.end();
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

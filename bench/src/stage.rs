@@ -1,0 +1,95 @@
+//! A data directory with one VM in Standby, whose memory is an image: what the lines on memory are measured on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hypeman_core::{
+    Call, CompressionConfig, CompressionState, CreateSnapshot, Hypeman, RegisterInstance, SnapshotKind,
+};
+
+use crate::images::{self, Content, Zeros};
+use crate::options::Options;
+use crate::peer::{self, Cost};
+use crate::{Result, peer::ours};
+
+const MEMORY: &str = "snapshots/snapshot-latest/memory";
+const VM: &str = "vm";
+
+/// A codec at a level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Codec {
+    /// `zstd` or `lz4`.
+    pub algorithm: &'static str,
+    /// Its level.
+    pub level: i64,
+}
+
+impl Codec {
+    /// The suffix of the compressed file.
+    pub fn extension(self) -> &'static str {
+        if self.algorithm == "zstd" { "zst" } else { "lz4" }
+    }
+}
+
+/// The VM, its store, and a directory for what peers write.
+pub struct Stage {
+    /// The store.
+    pub hm: Hypeman,
+    directory: PathBuf,
+}
+
+impl Stage {
+    /// Puts an image into a new VM beneath `directory`, and into the page cache.
+    pub fn new(options: &Options, content: Content, zeros: Zeros, directory: &Path) -> Result<Self> {
+        let stage = Self { hm: Hypeman::open(directory.join("data"))?, directory: directory.to_owned() };
+        let memory = stage.memory();
+        fs::create_dir_all(memory.parent().ok_or("the memory lies in no directory")?)?;
+        images::stage(options, content, zeros, &memory)?;
+        peer::run(Command::new("cat").arg(&memory))?;
+        let vm = stage.directory.join(VM);
+        let request = RegisterInstance { directory: Some(vm), ..RegisterInstance::new(VM, "qemu") };
+        stage.hm.instances().register(&request)?;
+        Ok(stage)
+    }
+
+    /// The raw memory of the VM, which peers read.
+    pub fn memory(&self) -> PathBuf {
+        self.directory.join(VM).join(MEMORY)
+    }
+
+    /// A path for what a peer writes, where nothing is yet.
+    pub fn output(&self) -> Result<PathBuf> {
+        let path = self.directory.join("output");
+        images::remove(&path)?;
+        Ok(path)
+    }
+
+    /// Captures a raw snapshot and returns its id.
+    pub fn capture(&self) -> Result<String> {
+        let request = CreateSnapshot {
+            compression: Some(CompressionConfig::off()),
+            ..CreateSnapshot::new(SnapshotKind::Standby)
+        };
+        Ok(self.hm.instances().snapshots().create(VM, &request, Call::default())?.id)
+    }
+
+    /// Compresses the raw memory of a snapshot, to the end: written, read back, checked, flushed, the raw file gone.
+    pub fn compress(&self, id: &str, codec: Codec) -> Result<Cost> {
+        let config = CompressionConfig::with(codec.algorithm, Some(codec.level));
+        ours(|| {
+            self.hm.snapshots().compress(id, Some(&config))?;
+            let done = self.hm.snapshots().wait(id, Call::default())?;
+            match done.compression_state {
+                Some(CompressionState::Compressed) => Ok(()),
+                _ => Err(format!("compression did not end well: {:?}", done.compression_error).into()),
+            }
+        })
+    }
+
+    /// The path of memory in a snapshot that is compressed with `codec`.
+    pub fn compressed(&self, id: &str, codec: Codec) -> PathBuf {
+        let guest = self.directory.join("data/snapshots").join(id).join("guest");
+        guest.join(format!("{MEMORY}.{}", codec.extension()))
+    }
+}
