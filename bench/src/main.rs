@@ -41,8 +41,8 @@ fn bench(options: Options) -> Result<ExitCode> {
         let ids: Vec<_> = LINES.iter().map(|line| line.id).collect();
         return Err(format!("there is no such line; there are {}", ids.join(", ")).into());
     }
-    let mut report = Report::new(&options)?;
     let mut scene = Scene::new(options)?;
+    let mut report = Report::new(&scene.options)?;
     let mut is_whole = true;
     for line in chosen {
         match (line.measure)(&mut scene) {
