@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -46,7 +46,7 @@ pub(crate) fn copy_all<T: Task>(
     let workers = threads.get().min(tasks.len());
     std::thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
-        for _ in 0..workers {
+        for started in 0..workers {
             let (tell, limit, next, done) = (tell.clone(), &limit, &next, &done);
             let work = move || {
                 let mut outcome = Ok(());
@@ -61,19 +61,23 @@ pub(crate) fn copy_all<T: Task>(
                 }
                 let _ = tell.send(outcome);
             };
-            std::thread::Builder::new().spawn_scoped(scope, work).map_err(|e| {
-                Error::io("start a thread to copy", tasks.first().map_or(Path::new(""), Task::path), &e)
-            })?;
-        }
-        let mut outcome = Ok(());
-        let mut running = workers;
-        while running > 0 {
-            match told.recv_timeout(REPORT) {
-                Ok(finished) => {
-                    running -= 1;
-                    outcome = outcome.and(finished);
+            match std::thread::Builder::new().spawn_scoped(scope, work) {
+                Ok(_) => {}
+                // Fewer do it, too.
+                Err(_) if started > 0 => break,
+                Err(e) => {
+                    let path = tasks.first().map_or(Path::new(""), Task::path);
+                    return Err(Error::io("start a thread to copy", path, &e));
                 }
-                Err(_) => {
+            }
+        }
+        drop(tell);
+        let mut outcome = Ok(());
+        loop {
+            match told.recv_timeout(REPORT) {
+                Ok(finished) => outcome = outcome.and(finished),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
                     if let Err(error) = call.report(phase, done.load(Ordering::Relaxed).min(total), total) {
                         next.store(tasks.len(), Ordering::Relaxed);
                         outcome = outcome.and(Err(error));
@@ -135,8 +139,7 @@ fn copy_file(source: &File, target: &File, limit: &Limit, done: &AtomicU64) -> R
             limit.check().map_err(CopyError::Ended)?;
             let step = copy_step(source, target, at, (end - at).min(STEP_BYTES))?;
             if step == 0 {
-                // The source was cut short under us.
-                return Ok(());
+                return check_cut_short(source, size);
             }
             at += step;
             done.fetch_add(step, Ordering::Relaxed);
@@ -146,14 +149,25 @@ fn copy_file(source: &File, target: &File, limit: &Limit, done: &AtomicU64) -> R
     Ok(())
 }
 
+/// A source that was cut short under us, as logs are, is copied as far as it went; any other lack is an error.
+fn check_cut_short(source: &File, size: u64) -> Result<(), CopyError> {
+    if source.metadata()?.len() < size {
+        Ok(())
+    } else {
+        Err(io::Error::from(io::ErrorKind::UnexpectedEof).into())
+    }
+}
+
 /// Copies up to `len` bytes at `offset`, in the kernel where it can.
 fn copy_step(source: &File, target: &File, offset: u64, len: u64) -> Result<u64, CopyError> {
     let at = i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
     let (mut from, mut to) = (at, at);
     let wanted = usize::try_from(len).unwrap_or(BUFFER_BYTES);
     match copy_file_range(source, Some(&mut from), target, Some(&mut to), wanted) {
-        Ok(copied) => Ok(copied as u64),
-        Err(
+        Ok(copied @ 1..) => Ok(copied as u64),
+        // Some kernels and file systems copy nothing and call it done; reading tells.
+        Ok(0)
+        | Err(
             Errno::EXDEV | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM | Errno::ETXTBSY,
         ) => {
             let mut buffer = vec![0; BUFFER_BYTES.min(wanted)];

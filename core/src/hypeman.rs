@@ -3,8 +3,9 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::instances::Instances;
@@ -22,7 +23,7 @@ pub struct Options {
     pub compression: Option<CompressionConfig>,
     /// How much is flushed to the disk before a call returns.
     pub durability: Durability,
-    /// Most threads for one call or job, at least 1. Default: the number of CPUs that this process may use.
+    /// Most threads that copy or compress at once in one call or job, at least 1. Default: the number of CPUs that this process may use.
     pub threads: Option<NonZeroUsize>,
     /// Write to a data directory on a network file system, where locks cannot be trusted. Default: refuse.
     pub allow_network_fs: bool,
@@ -74,6 +75,8 @@ struct Inner {
     store: Arc<Store>,
     options: Options,
     jobs: Jobs,
+    /// Threads that resume a VM whose caller left: each drops its sender when it is done.
+    rescues: Mutex<Vec<mpsc::Receiver<()>>>,
     process: u32,
     closed: AtomicBool,
 }
@@ -117,6 +120,7 @@ impl Hypeman {
         let inner = Inner {
             store: Arc::new(store),
             jobs: Jobs::new(options.threads),
+            rescues: Mutex::default(),
             process: std::process::id(),
             closed: AtomicBool::new(false),
             options,
@@ -150,7 +154,8 @@ impl Hypeman {
     }
 
     /// Closes this handle and all its clones: later calls answer `closed`. Compression jobs stop and are resumed by
-    /// the next opener. Calls that are under way in other threads come to their own end. Closing twice is fine.
+    /// the next opener. Calls that are under way in other threads come to their own end. A VM whose create was
+    /// cancelled is resumed first, for which its VMM has ten seconds. Closing twice is fine.
     pub fn close(&self) {
         self.inner.close();
     }
@@ -161,6 +166,13 @@ impl Hypeman {
 
     pub(crate) fn jobs(&self) -> &Jobs {
         &self.inner.jobs
+    }
+
+    /// Makes `close` wait for a thread that resumes a VM: it holds the sender until then.
+    pub(crate) fn await_rescue(&self, done: mpsc::Receiver<()>) {
+        let mut rescues = self.inner.rescues.lock().unwrap_or_else(PoisonError::into_inner);
+        rescues.retain(|rescue| rescue.try_recv() == Err(mpsc::TryRecvError::Empty));
+        rescues.push(done);
     }
 
     /// The store, unless this handle is closed or belongs to another process.
@@ -196,6 +208,9 @@ impl Hypeman {
     }
 }
 
+/// How long a close waits for VMMs whose VMs must run again. They need milliseconds, unless they hang.
+const RESCUE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The number of CPUs that this process may use.
 pub(crate) fn available_threads() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
@@ -210,6 +225,11 @@ impl Inner {
         // In a forked child there is no thread to stop, and its mutexes may be held for ever.
         if !self.is_foreign() && !self.closed.swap(true, Ordering::AcqRel) {
             self.jobs.close();
+            let until = Instant::now() + RESCUE_PATIENCE;
+            for rescue in self.rescues.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                // Where the VMM does not come back in time, the intent stays for the next opener.
+                let _ = rescue.recv_timeout(until.saturating_duration_since(Instant::now()));
+            }
         }
     }
 }

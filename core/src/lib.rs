@@ -40,8 +40,8 @@ pub use instances::{InstanceSnapshots, Instances};
 pub use snapshots::Snapshots;
 pub use types::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, Host, HypervisorKind, Inspection,
-    Instance, InstanceState, Origin, PayloadFile, RegisterInstance, Snapshot, SnapshotFilter, SnapshotKind,
-    Timestamp,
+    Instance, InstanceState, Origin, PayloadFile, RegisterInstance, RestoreSnapshot, Snapshot,
+    SnapshotFilter, SnapshotKind, Timestamp,
 };
 
 /// The version of this library, as in its manifest.

@@ -2,84 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use hypeman_core::{
-    Call, CompressionConfig, CompressionState, CreateSnapshot, Disk, Hypeman, InstanceState, Kind, Options,
-    RegisterInstance, SnapshotFilter, SnapshotKind,
+    CompressionConfig, CompressionState, CreateSnapshot, Disk, Hypeman, InstanceState, Kind, Options,
+    SnapshotFilter, SnapshotKind,
 };
+use world::{World, create, memory, standby, tree, wait};
 
-/// A data directory and a place for instances.
-struct World {
-    temp: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> Self {
-        Self { temp: tempfile::tempdir().unwrap() }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.temp.path().join("data")
-    }
-
-    fn open(&self) -> Hypeman {
-        Hypeman::open(self.data()).unwrap()
-    }
-
-    /// An instance directory with a sparse disk; with guest memory too if it is to be in Standby.
-    fn vm(&self, name: &str, state: InstanceState) -> RegisterInstance {
-        let directory = self.temp.path().join(name);
-        fs::create_dir_all(directory.join("logs")).unwrap();
-        fs::write(directory.join("logs/app.log"), "not captured").unwrap();
-        let disk = fs::File::create(directory.join("overlay.raw")).unwrap();
-        disk.set_len(1 << 20).unwrap();
-        disk.write_all_at(b"guest data", 500_000).unwrap();
-        if state == InstanceState::Standby {
-            fs::create_dir_all(directory.join("snapshots/snapshot-latest")).unwrap();
-            fs::write(directory.join("snapshots/snapshot-latest/memory"), memory()).unwrap();
-        }
-        RegisterInstance { directory: Some(directory), ..RegisterInstance::new(name, "qemu") }
-    }
-}
-
-fn memory() -> Vec<u8> {
-    let mut memory = vec![0; 4 << 20];
-    for (i, byte) in memory.iter_mut().enumerate().take(1 << 20) {
-        *byte = (i / 7) as u8;
-    }
-    memory
-}
-
-fn standby() -> CreateSnapshot {
-    CreateSnapshot::new(SnapshotKind::Standby)
-}
-
-fn create(hm: &Hypeman, id: &str, request: &CreateSnapshot) -> hypeman_core::Result<hypeman_core::Snapshot> {
-    hm.instances().snapshots().create(id, request, Call::default())
-}
-
-fn wait(hm: &Hypeman, id: &str) -> hypeman_core::Snapshot {
-    hm.snapshots().wait(id, Call::default().timeout(Duration::from_secs(60))).unwrap()
-}
-
-/// Every file beneath `path`, in words.
-fn tree(path: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut todo = vec![path.to_owned()];
-    while let Some(dir) = todo.pop() {
-        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() {
-                todo.push(entry.path())
-            }
-            found.push(entry.path().strip_prefix(path).unwrap().display().to_string());
-        }
-    }
-    found.sort();
-    found
-}
+mod world;
 
 #[test]
 fn a_stopped_vm_is_copied_and_found_again_by_another_opener() {

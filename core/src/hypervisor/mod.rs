@@ -6,7 +6,7 @@
 mod qemu;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::call::Limit;
@@ -55,6 +55,31 @@ pub(crate) struct Captured {
     pub(crate) memory_format: &'static str,
 }
 
+/// What a VMM that was started for it loads: the files of a capture, in place.
+pub(crate) struct LoadSource<'a> {
+    /// The directory with the VMM's files, as the capture wrote them; memory is raw. Absolute path, and held open.
+    pub(crate) directory: &'a Path,
+    pub(crate) directory_fd: &'a File,
+    /// What the memory file is, as [`Captured::memory_format`] said; `None` for snapshots that we did not make.
+    pub(crate) memory_format: Option<&'a str>,
+    pub(crate) memory: MemoryBackend<'a>,
+    /// Paths in the VMM's own configuration that lie elsewhere now, by exact path or path prefix: (from, to).
+    pub(crate) moved: &'a [(PathBuf, PathBuf)],
+    /// Network interfaces that get another device of the host: (id in the guest's configuration, device).
+    pub(crate) network_overrides: &'a [(String, String)],
+}
+
+/// How the VMM gets at guest memory when it loads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemoryBackend<'a> {
+    /// All of it before the load ends (firecracker: a private mapping of the file).
+    File,
+    /// Page by page by the VMM itself, where its version can; the file must stay as it is.
+    OnDemand,
+    /// Page by page from the userfaultfd server that listens at this socket (firecracker).
+    Uffd(&'a Path),
+}
+
 /// A conversation with one VMM.
 ///
 /// Every call ends within `limit`, or within a limit of its own that grows with guest memory, with a typed error
@@ -71,6 +96,18 @@ pub(crate) trait Vmm: Send {
     /// Refuses, with the VMM's reason, a VM that cannot be captured; sets up all that can be set up while it runs.
     fn prepare(&mut self, limit: &Limit) -> Result<()>;
 
+    /// Sets up, while the guest still runs, what [`Vmm::capture`] into `target` will use. Whatever comes after it,
+    /// [`Vmm::settle`] or [`Vmm::resume`] takes it back.
+    fn arm(&mut self, _target: &CaptureTarget<'_>, _limit: &Limit) -> Result<()> {
+        Ok(())
+    }
+
+    /// Tells whether the VMM stands as a capture of ours left it, which died before it could take anything back:
+    /// only then may an opener act on a VM that someone else uses, too. A VMM that keeps no such mark says yes.
+    fn is_as_we_left_it(&mut self, _limit: &Limit) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Pauses the guest. It is paused when this returns `Ok`.
     fn pause(&mut self, limit: &Limit) -> Result<()>;
 
@@ -84,6 +121,16 @@ pub(crate) trait Vmm: Send {
 
     /// Lets the guest run again.
     fn resume(&mut self) -> Result<()>;
+
+    /// Loads a captured VM into a VMM that has none ([`RunState::NotStarted`]). The guest is paused when this returns.
+    ///
+    /// Everything that can be refused is refused before the VMM is told to load: some end when a load fails.
+    fn load(
+        &mut self,
+        source: &LoadSource<'_>,
+        limit: &Limit,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<()>;
 
     /// Ends, or waits for the end of, whatever operation an earlier conversation left running in the VMM.
     fn settle(&mut self) -> Result<()>;

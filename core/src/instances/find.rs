@@ -50,7 +50,7 @@ impl Found {
         }
     }
 
-    pub(super) fn with_state(self, state: InstanceState) -> Instance {
+    pub(crate) fn with_state(self, state: InstanceState) -> Instance {
         let Self { id, name, hypervisor, created_at, api_socket, directory, disks, compression, server } =
             self;
         let origin = if server.is_some() { Origin::Server } else { Origin::Registered };

@@ -7,15 +7,20 @@ mod register;
 mod state;
 mod unregister;
 
+use std::time::Duration;
+
 use crate::call::Call;
 use crate::error::Result;
 use crate::hypeman::Hypeman;
 use crate::panic::guard;
 use crate::snapshots;
-use crate::types::{CreateSnapshot, Instance, RegisterInstance, Snapshot};
+use crate::types::{CreateSnapshot, Instance, RegisterInstance, RestoreSnapshot, Snapshot};
 
 pub(crate) use find::{Found, find};
 pub(crate) use state::{Source, source};
+
+/// The registry is held for milliseconds; whoever holds it longer than this has been stopped.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The instances of a data directory.
 #[derive(Clone, Copy, Debug)]
@@ -82,5 +87,27 @@ impl InstanceSnapshots<'_> {
     /// `permission`, `timeout`, `cancelled`, `closed`, `io`. After each, nothing is left and the VM runs.
     pub fn create(&self, id: &str, request: &CreateSnapshot, call: Call<'_>) -> Result<Snapshot> {
         guard(|| snapshots::create::create(self.hm, id, request, call))
+    }
+
+    /// Restores `snapshot_id` onto the instance that it was taken of, `id`.
+    ///
+    /// With target `Standby` or `Stopped` the files are put into place: built beside the live ones, flushed, then
+    /// exchanged with them under a journal, so that the instance is as it was or as it should be, whatever is killed.
+    /// What no snapshot holds (`logs/`, sockets) stays. With target `Running` the image is loaded into the VMM that
+    /// the host has started and that waits for it, and the guest goes on. QEMU opens its disks when it starts, so it
+    /// wants both steps, and its start in between; cloud-hypervisor and firecracker take both in one call.
+    ///
+    /// # Errors
+    /// `invalid_request`, `not_found`, `invalid_state` (a live guest, a VMM with a VM, files not in place),
+    /// `incompatible` (each mismatch is named), `busy`, `corrupt`, `hypervisor`, `no_space`, `permission`,
+    /// `timeout`, `cancelled`, `closed`, `io`. After an error of the first step the instance is as it was.
+    pub fn restore(
+        &self,
+        snapshot_id: &str,
+        id: &str,
+        request: &RestoreSnapshot,
+        call: Call<'_>,
+    ) -> Result<Instance> {
+        guard(|| snapshots::restore::restore(self.hm, snapshot_id, id, request, call))
     }
 }

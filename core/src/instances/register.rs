@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
-use std::time::Duration;
 
+use super::REGISTRY_PATIENCE;
 use super::find::{Found, all};
 use super::state::state;
 use crate::call::Call;
@@ -13,23 +13,27 @@ use crate::store::Store;
 use crate::store::registry::Registration;
 use crate::types::{Instance, RegisterInstance, Timestamp, new_id};
 
-/// Registering takes milliseconds; whoever holds the registry longer than this has been stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 pub(super) fn register(hm: &Hypeman, request: &RegisterInstance) -> Result<Instance> {
     let store = hm.writable_store()?;
     request.check()?;
     check_paths(store, request)?;
 
-    let _registry = store.registry_lock(Call::default().timeout(PATIENCE).limit())?;
+    let found = enter(store, request)?;
+    // Asked without the registry: a slow VMM must not keep others from registering.
+    let state = state(store, &found);
+    Ok(found.with_state(state))
+}
+
+/// Finds the instance that was registered so before, or registers it.
+fn enter(store: &Store, request: &RegisterInstance) -> Result<Found> {
+    let _registry = store.registry_lock(Call::default().timeout(REGISTRY_PATIENCE).limit())?;
     for other in all(store)? {
         let same_id = request.id.as_deref() == Some(other.id.as_str());
         if other.name != request.name && !same_id {
             continue;
         }
         if is_same(&other, request) {
-            let state = state(store, &other);
-            return Ok(other.with_state(state));
+            return Ok(other);
         }
         let what = if same_id { "id" } else { "name" };
         return Err(Error::new(
@@ -55,9 +59,7 @@ pub(super) fn register(hm: &Hypeman, request: &RegisterInstance) -> Result<Insta
         compression,
     };
     store.write_registration(&registration)?;
-    let found = Found::registered(registration);
-    let state = state(store, &found);
-    Ok(found.with_state(state))
+    Ok(Found::registered(registration))
 }
 
 fn is_same(other: &Found, request: &RegisterInstance) -> bool {

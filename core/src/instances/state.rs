@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::find::Found;
 use crate::call::{Call, Limit};
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::hypervisor::{self, CAPTURE_DIRECTORY, RunState, Vmm};
 use crate::store::Store;
 use crate::types::InstanceState;
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_millis(2500);
 /// The state of `found`, for showing.
 pub(super) fn state(store: &Store, found: &Found) -> InstanceState {
     // Its VMM may serve one client only, and that is the one who captures it now.
-    if let Ok(None) = store.try_turn(&found.id) {
+    if store.is_turn_taken(&found.id).is_ok_and(|taken| taken) {
         return InstanceState::Unknown;
     }
     let call = Call::default().timeout(PATIENCE);
@@ -33,9 +33,15 @@ pub(super) fn state(store: &Store, found: &Found) -> InstanceState {
 /// Asks the VMM of `found` what its VM does. No VMM means Standby or Stopped (upstream.md 2.2).
 pub(crate) fn source(found: &Found, limit: &Limit) -> Result<Source> {
     let asleep = |state| Source { state, run_state: None, vmm: None };
-    let Some(socket) = found.api_socket.as_deref().filter(|socket| socket.exists()) else {
-        return Ok(asleep(without_vmm(found)));
-    };
+    let Some(socket) = found.api_socket.as_deref() else { return Ok(asleep(without_vmm(found))) };
+    match socket.symlink_metadata() {
+        Ok(_) => {}
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            return Ok(asleep(without_vmm(found)));
+        }
+        // A socket that cannot be looked at may well have a running VM behind it.
+        Err(e) => return Err(Error::io("look at the API socket", socket, &e).about(&found.id)),
+    }
     let mut vmm = match hypervisor::connect(&found.hypervisor, socket, limit) {
         Ok(vmm) => vmm,
         Err(error) if error.kind() == Kind::InvalidState => return Ok(asleep(without_vmm(found))),

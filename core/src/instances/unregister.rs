@@ -1,14 +1,10 @@
 //! `instances.unregister`
 
-use std::time::Duration;
-
+use super::REGISTRY_PATIENCE;
 use super::find::find;
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
-
-/// Registering takes milliseconds; whoever holds the registry longer than this has been stopped.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn unregister(hm: &Hypeman, id: &str) -> Result<()> {
     let store = hm.writable_store()?;
@@ -21,6 +17,6 @@ pub(super) fn unregister(hm: &Hypeman, id: &str) -> Result<()> {
         let why = format!("instance {} is being captured; try again when that is done", found.id);
         return Err(Error::new(Kind::Busy, why).about(&found.id));
     };
-    let _registry = store.registry_lock(Call::default().timeout(PATIENCE).limit())?;
+    let _registry = store.registry_lock(Call::default().timeout(REGISTRY_PATIENCE).limit())?;
     store.remove_registration(&found.id)
 }

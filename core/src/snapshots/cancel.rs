@@ -1,12 +1,17 @@
 //! `snapshots.cancel_compression`
 
+use super::compress::remove_compressed;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::types::{CompressionState, Snapshot};
 
 pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
     let store = hm.writable_store()?;
-    store.snapshot_dir(id)?;
+    let snapshot = store.record(id)?.snapshot;
+    if snapshot.compression_state != Some(CompressionState::Compressing) {
+        // A job that has compressed it may still be tidying up, and is left to it.
+        return Ok(snapshot);
+    }
     hm.jobs().stop(id);
     let Some(_job) = store.try_job(id)? else {
         let why = format!("snapshot {id} is being compressed by another process; cancel it there");
@@ -17,6 +22,7 @@ pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
         record.snapshot.compression_state = Some(CompressionState::None);
         record.snapshot.compression = None;
         store.rewrite(&record)?;
+        remove_compressed(store, id)?;
         store.end_job(id)?;
     }
     Ok(record.snapshot)

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
+use crate::store::Store;
 use crate::store::payload::Memory;
 use crate::types::{CompressionConfig, CompressionState, Snapshot};
 
@@ -28,10 +29,24 @@ pub(super) fn compress(hm: &Hypeman, id: &str, compression: Option<&CompressionC
     record.snapshot.compression_state = Some(CompressionState::Compressing);
     record.snapshot.compression = Some(settings.into());
     record.snapshot.compression_error = None;
+    // What an earlier job left was made with other settings, perhaps.
+    remove_compressed(store, id)?;
     store.begin_job(id)?;
     store.rewrite(&record)?;
-    hm.jobs().start(store, id, job)?;
+    drop(job);
+    hm.jobs().start(store, id)?;
     Ok(record.snapshot)
+}
+
+/// Removes compressed forms of raw memory that is there. The caller has the job.
+pub(super) fn remove_compressed(store: &Store, id: &str) -> Result<()> {
+    let guest = store.guest(id)?;
+    while let Some(memory) = Memory::find(&guest)?
+        && let (Some(_), Some((algorithm, _))) = (memory.raw_bytes, memory.compressed)
+    {
+        memory.open_dir(&guest)?.unlink(memory.compressed_name(algorithm))?;
+    }
+    Ok(())
 }
 
 /// Refuses what has no raw memory to compress.

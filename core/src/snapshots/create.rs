@@ -1,6 +1,8 @@
 //! `instances.snapshots.create`: the whole protocol, in the order in which it happens.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
@@ -10,7 +12,7 @@ use super::recover::wake_instance;
 use crate::call::{Call, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
-use crate::hypervisor::RunState;
+use crate::hypervisor::{CAPTURE_DIRECTORY, RunState};
 use crate::instances::{Found, Source, find, source};
 use crate::memory;
 use crate::store::payload::{self, Memory};
@@ -41,6 +43,7 @@ pub(crate) fn create(
     let turn = store.turn(&found.id, call.limit())?;
     wake_instance(store, &found.id)?;
     let found = find(store, &found.id)?;
+    check_volumes(&found)?;
     let mut stage = Stage::begin(store)?;
     if let Some(name) = &request.name {
         stage.claim_name(&found.id, name)?;
@@ -51,10 +54,7 @@ pub(crate) fn create(
     // Captured: after this the source is as it was before.
     let facts = Capture::of(source.state, host());
     let (stage, turn, facts, outside) = match source.vmm {
-        Some(vmm) => {
-            let was_running = source.run_state == Some(RunState::Running);
-            live::capture(hm, &found, (stage, turn), vmm, was_running, facts, &mut call)?
-        }
+        Some(vmm) => live::capture(hm, &found, (stage, turn), vmm, facts, &mut call)?,
         None => {
             let (facts, outside) = capture_asleep(hm, &found, &request.kind, &stage, facts, &mut call)?;
             (stage, turn, facts, outside)
@@ -75,7 +75,8 @@ pub(crate) fn create(
     let job = stage.publish(&record, &sidecar, settings.is_some())?;
     if settings.is_some() {
         // The snapshot is there and its compression is noted: what cannot start now, the next opener starts.
-        let _ = hm.jobs().start(store, &snapshot.id, job);
+        drop(job);
+        let _ = hm.jobs().start(store, &snapshot.id);
     }
     Ok(snapshot)
 }
@@ -118,15 +119,20 @@ fn check_state(hm: &Hypeman, kind: &SnapshotKind, found: &Found, source: &Source
             found.id
         ));
     }
-    let Some((metadata, _)) = found.server.as_deref() else { return Ok(()) };
     // The server has no locks that we could share, so what it runs is its own unless the host says otherwise.
-    if source.vmm.is_some() && !hm.options().owns_server_instances {
+    if found.server.is_some() && source.vmm.is_some() && !hm.options().owns_server_instances {
         return refuse(format!(
             "instance {} is run by the hypeman server; stop that server and open the data directory with owns_server_instances",
             found.id
         ));
     }
-    if metadata.volumes.iter().flatten().any(|volume| !volume.readonly) {
+    Ok(())
+}
+
+/// A volume that the guest writes lies outside the instance, so that no snapshot of it would hold it.
+fn check_volumes(found: &Found) -> Result<()> {
+    let volumes = found.server.iter().flat_map(|server| server.0.volumes.iter().flatten());
+    if volumes.into_iter().any(|volume| !volume.readonly) {
         let why =
             format!("instance {} has a writable volume, which a snapshot does not hold; detach it", found.id);
         return Err(Error::new(Kind::NotSupported, why).about(&found.id));
@@ -153,6 +159,7 @@ fn capture_asleep(
         );
         return Err(Error::new(Kind::InvalidState, why).about(&found.id));
     }
+    let before = marks(found);
     plan.copy_still(hm.threads(), call)?;
     plan.copy_written(hm.threads(), call)?;
     if *kind == SnapshotKind::Standby
@@ -163,11 +170,20 @@ fn capture_asleep(
     }
     // A VMM that was started meanwhile writes to the disks that were copied.
     let now = source(found, call.limit())?;
-    if now.vmm.is_some() {
+    if now.vmm.is_some() || marks(found) != before {
         let why = format!("instance {} was started while it was copied; try again", found.id);
-        return Err(Error::new(Kind::InvalidState, why).about(&found.id));
+        return Err(Error::new(Kind::Busy, why).about(&found.id));
     }
     Ok((facts, plan.outside))
+}
+
+/// What changes when the vendor's server starts an instance, even if it has ended it again (upstream.md 2.5).
+fn marks(found: &Found) -> [Option<(u64, SystemTime)>; 2] {
+    let directory = found.directory.as_deref().filter(|_| found.server.is_some());
+    ["metadata.json", CAPTURE_DIRECTORY].map(|name| {
+        let metadata = directory?.join(name).symlink_metadata().ok()?;
+        Some((metadata.ino(), metadata.modified().ok()?))
+    })
 }
 
 /// Leaves the memory of a standby image in its raw form only: the source's own compression is not the snapshot's.

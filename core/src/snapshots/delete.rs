@@ -22,8 +22,11 @@ pub(super) fn delete(hm: &Hypeman, id: &str) -> Result<()> {
         let name = snapshot.name.clone()?;
         Some((snapshot, name))
     }) {
-        // Were it to stay, it would be found stale: the snapshot is gone.
-        let _ = store.release_name(&snapshot.source_instance_id, &name, id);
+        // Only with the turn: a create that finds the claim stale may be making it its own just now. One that stays
+        // is found stale: the snapshot is gone.
+        if let Ok(Some(_turn)) = store.try_turn(&snapshot.source_instance_id) {
+            let _ = store.release_name(&snapshot.source_instance_id, &name, id);
+        }
     }
     Ok(())
 }

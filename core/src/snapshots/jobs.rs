@@ -7,7 +7,7 @@
 //! Each state in between is a valid snapshot. A job has a note on the disk from before the record says `compressing`
 //! until its end: the next opener finds it, and carries on from whatever is there.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,6 @@ use crate::store::payload::{self, Memory};
 use crate::store::record::Record;
 use crate::store::{Store, no_snapshot};
 use crate::sys::dir::Dir;
-use crate::sys::lock::ByteLock;
 use crate::sys::priority::lower_this_thread;
 use crate::types::{CompressionConfig, CompressionSettings, CompressionState};
 
@@ -48,14 +47,22 @@ struct State {
     waiting: VecDeque<Waiting>,
     running: Option<Running>,
     worker: Option<JoinHandle<()>>,
+    /// Jobs that could neither be done nor their failure be written into the record.
+    failures: HashMap<String, (Kind, String)>,
     closing: bool,
+}
+
+impl State {
+    fn has(&self, id: &str) -> bool {
+        self.running.as_ref().is_some_and(|running| running.id == id)
+            || self.waiting.iter().any(|waiting| waiting.id == id)
+    }
 }
 
 #[derive(Debug)]
 struct Waiting {
     store: Arc<Store>,
     id: String,
-    job: ByteLock,
 }
 
 #[derive(Clone, Debug)]
@@ -86,14 +93,16 @@ impl Jobs {
         Self { threads: threads.unwrap_or_else(available_threads), shared: Arc::default() }
     }
 
-    /// Queues the job of snapshot `id`, whose lock it keeps until its end.
-    pub(crate) fn start(&self, store: &Arc<Store>, id: &str, job: ByteLock) -> Result<()> {
+    /// Queues the job of snapshot `id`, which has its note on the disk. Its lock is taken when its turn comes, so that
+    /// a long queue holds no descriptors; a job that someone else has by then is left to them.
+    pub(crate) fn start(&self, store: &Arc<Store>, id: &str) -> Result<()> {
         let mut state = self.shared.lock();
-        if state.closing {
-            // The note on the disk stays: the next opener does it.
+        // A closing handle leaves it to the next opener.
+        if state.closing || state.has(id) {
             return Ok(());
         }
-        state.waiting.push_back(Waiting { store: Arc::clone(store), id: id.to_owned(), job });
+        state.failures.remove(id);
+        state.waiting.push_back(Waiting { store: Arc::clone(store), id: id.to_owned() });
         if state.worker.is_none() {
             let (shared, threads) = (Arc::clone(&self.shared), self.threads);
             let worker = std::thread::Builder::new()
@@ -119,6 +128,17 @@ impl Jobs {
             running.cancel.cancel();
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Tells whether this handle has the job of `id`, or is about to.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.shared.lock().has(id)
+    }
+
+    /// Why the job of `id` could neither be done nor its failure be written down.
+    pub(crate) fn failure(&self, id: &str) -> Option<Error> {
+        let state = self.shared.lock();
+        state.failures.get(id).map(|(kind, message)| Error::new(*kind, message.clone()).about(id))
     }
 
     /// How far the job of `id` is, in bytes done and in all, while this handle works on it. A job that only waits for
@@ -152,7 +172,7 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
     lower_this_thread();
     loop {
         let mut state = shared.lock();
-        let Some(Waiting { store, id, job }) = state.waiting.pop_front() else {
+        let Some(Waiting { store, id }) = state.waiting.pop_front() else {
             // Under the same lock under which `start` looks for a worker. A closing handle joins us and has the handle.
             if !state.closing {
                 state.worker = None;
@@ -163,17 +183,28 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
         state.running = Some(running.clone());
         drop(state);
 
-        let outcome = guard(|| run(&store, &running, threads));
-        if let Err(error) = outcome
-            && error.kind() != Kind::Cancelled
-        {
-            // If even that cannot be written, the record goes on saying `compressing`, and the next opener tries.
-            let _ = guard(|| record_failure(&store, &running.id, &error));
+        let failure = guard(|| run_locked(&store, &running, threads)).err();
+        // Before anyone is told: whoever waited for the end finds how it ended.
+        let mut state = shared.lock();
+        if let Some(error) = failure {
+            state.failures.insert(running.id, (error.kind(), error.message().to_owned()));
         }
-        // Before anyone is told: whoever waited for the end may take the lock.
-        drop(job);
-        shared.lock().running = None;
+        state.running = None;
+        drop(state);
         shared.changed.notify_all();
+    }
+}
+
+/// Does a job, if no one else has it, and writes down how it failed if it did.
+///
+/// # Errors
+/// What cannot be written down: the record goes on saying `compressing`, and the next opener tries.
+fn run_locked(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<()> {
+    let Some(_job) = store.try_job(&running.id)? else { return Ok(()) };
+    match guard(|| run(store, running, threads)) {
+        Err(error) if error.kind() != Kind::Cancelled => record_failure(store, &running.id, &error)
+            .map_err(|unwritten| unwritten.context(format!("{error}; and that cannot be written down"))),
+        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@
 //! Whatever fails after the intent, the VM is settled and resumed: by this call, by a thread of the handle when the
 //! caller must not wait for the VMM, or by the next opener when this process dies.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use super::plan::{Extent, Plan};
@@ -15,7 +15,7 @@ use super::recover::is_alive;
 use crate::call::{Call, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
-use crate::hypervisor::{CAPTURE_DIRECTORY, CaptureTarget, Vmm};
+use crate::hypervisor::{CAPTURE_DIRECTORY, CaptureTarget, RunState, Vmm};
 use crate::instances::Found;
 use crate::store::Store;
 use crate::store::intents::Intent;
@@ -24,7 +24,7 @@ use crate::store::staging::Stage;
 use crate::sys::dir::Dir;
 use crate::sys::lock::ByteLock;
 use crate::sys::process;
-use crate::types::{Capture, HypervisorKind};
+use crate::types::{Capture, HypervisorKind, InstanceState};
 
 /// QEMU's command line, as the vendor's server keeps it; its restore wants a copy beside the memory.
 const QEMU_CONFIG: &str = "qemu-config.json";
@@ -44,7 +44,6 @@ pub(super) fn capture(
     found: &Found,
     (stage, turn): (Stage, ByteLock),
     mut vmm: Box<dyn Vmm>,
-    was_running: bool,
     mut facts: Capture,
     call: &mut Call<'_>,
 ) -> Result<(Stage, ByteLock, Capture, Vec<OutsideDisk>)> {
@@ -66,7 +65,23 @@ pub(super) fn capture(
             .map_err(|e| Error::io("write", &path, &e))?;
     }
     plan.flush_written()?;
-    call.check()?;
+    // The copies took their time, in which its user may have paused it.
+    let was_running = match vmm.run_state(call.limit())? {
+        RunState::Running => true,
+        RunState::Paused { after_capture: false } => false,
+        RunState::Paused { after_capture: true }
+        | RunState::NotStarted
+        | RunState::Shutdown
+        | RunState::Other => {
+            let why = format!(
+                "the VM of instance {} changed its state while its files were copied; try again",
+                found.id
+            );
+            return Err(Error::new(Kind::InvalidState, why).about(&found.id));
+        }
+    };
+    facts.source_state =
+        if was_running { InstanceState::Running } else { InstanceState::Paused }.as_str().to_owned();
 
     let intent = Intent {
         snapshot_id: stage.id().to_owned(),
@@ -92,7 +107,7 @@ pub(super) fn capture(
             let _ = held.store.clear_intent(held.stage.id());
             Ok((held.stage, held.turn, facts, plan.outside))
         }
-        Err(error) => Err(held.let_go(error.about(&found.id))),
+        Err(error) => Err(held.let_go(hm, error.about(&found.id))),
     }
 }
 
@@ -113,6 +128,7 @@ impl Held {
             directory_fd: &directory_fd,
             vendor_forms_only: found.server.is_some(),
         };
+        self.vmm.arm(&target, call.limit())?;
         if self.intent.was_running {
             self.vmm.pause(call.limit())?;
         }
@@ -134,12 +150,15 @@ impl Held {
     ///
     /// A VMM does not stop a snapshot because its client went away, so a caller that cancelled, or whose time is up,
     /// is answered at once, and a thread waits for the VMM.
-    fn let_go(mut self, error: Error) -> Error {
+    fn let_go(mut self, hm: &Hypeman, error: Error) -> Error {
         if matches!(error.kind(), Kind::Cancelled | Kind::Timeout) {
             let thread = std::thread::Builder::new().name("hypeman-resume".to_owned());
             let parcel = Arc::new(std::sync::Mutex::new(Some(self)));
             let theirs = Arc::clone(&parcel);
+            let (until_done, done) = mpsc::channel();
+            hm.await_rescue(done);
             let spawned = thread.spawn(move || {
+                let _until_done: mpsc::Sender<()> = until_done;
                 let _ = crate::panic::guard(|| {
                     if let Some(mut held) = take(&theirs) {
                         // Where this fails, the intent stays for the next opener.

@@ -11,6 +11,7 @@ mod list;
 mod live;
 mod plan;
 pub(crate) mod recover;
+pub(crate) mod restore;
 mod wait;
 
 use crate::call::Call;

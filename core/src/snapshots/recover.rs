@@ -19,9 +19,16 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
     for (id, intent) in store.intents()? {
         let instance = intent.as_ref().map(|intent| intent.instance_id.clone());
         // Whoever has the turn now wakes the VM itself before it does anything else.
-        let turn = instance.map(|instance| store.try_turn(&instance)).transpose()?;
-        if !matches!(turn, Some(None)) {
-            settle_intent(store, &id, intent)?;
+        let turn = instance.map(|instance| store.try_turn(&instance));
+        // What cannot be settled now is left to the next opener; it keeps no one from working.
+        if !matches!(turn, Some(Ok(None) | Err(_))) {
+            let _ = settle_intent(store, &id, intent);
+        }
+    }
+    for instance in store.journals()? {
+        if let Some(_turn) = store.try_turn(&instance)? {
+            // One that cannot be brought to its end now is tried again by its instance's next restore.
+            let _ = super::restore::recover(store, &instance);
         }
     }
     store.clear_dead_stages()?;
@@ -29,9 +36,8 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
     // Trash that cannot be emptied keeps no one from working.
     let _ = store.empty_trash();
     for id in store.jobs()? {
-        if let Some(job) = store.try_job(&id)? {
-            hm.jobs().start(store, &id, job)?;
-        }
+        // One whose owner lives is left to it when its turn comes.
+        hm.jobs().start(store, &id)?;
     }
     Ok(())
 }
@@ -65,6 +71,9 @@ fn wake(intent: &Intent) -> Result<()> {
     let mut vmm = hypervisor::connect(&intent.hypervisor, &intent.api_socket, call.limit())?;
     if *vmm.peer() != intent.peer {
         // Another VMM listens on the socket now; the one that was paused cannot be reached by anyone.
+        return Ok(());
+    }
+    if !vmm.is_as_we_left_it(call.limit())? {
         return Ok(());
     }
     vmm.settle()?;

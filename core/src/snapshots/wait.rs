@@ -12,7 +12,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 pub(super) fn wait(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Snapshot> {
     // A job that fails at once, again and again, is not taken over for ever.
-    let mut takeovers = 3;
+    let mut takeovers = 3_u32;
     loop {
         let store = hm.open_store()?;
         let progress = hm.jobs().progress(id);
@@ -26,14 +26,26 @@ pub(super) fn wait(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Snapsho
             Some((done, total)) => call.report(Phase::Compressing, done, total)?,
             None => call.check()?,
         }
-        if is_compressing
-            && !hm.options().read_only
-            && takeovers > 0
-            && let Some(job) = store.try_job(id)?
-        {
-            takeovers -= 1;
-            hm.jobs().start(store, id, job)?;
+        if is_compressing && !hm.options().read_only && !hm.jobs().has(id) && may_take_over(hm, id)? {
+            // Its owner is dead, or it failed so that not even that could be written down.
+            match (takeovers, hm.jobs().failure(id)) {
+                (0, Some(why)) => {
+                    return Err(why.context(format!("the compression of snapshot {id} cannot be finished")));
+                }
+                _ => {
+                    takeovers = takeovers.saturating_sub(1);
+                    hm.jobs().start(store, id)?;
+                }
+            }
         }
         std::thread::sleep(call.limit().at_most(LOOK_AGAIN));
     }
+}
+
+/// Tells whether the job of `id` is without an owner, and ours to take: the vendor's server holds no locks, so that a
+/// compression of its own looks as if it had none.
+fn may_take_over(hm: &Hypeman, id: &str) -> Result<bool> {
+    let store = hm.open_store()?;
+    let is_ours = hm.options().owns_server_instances || store.has_job(id)?;
+    Ok(is_ours && store.try_job(id)?.is_some())
 }

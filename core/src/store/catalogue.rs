@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::record::Record;
 use super::{RECORD, Store};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::sys::dir::{Dir, EntryKind, Stat};
 use crate::types::{Snapshot, SnapshotFilter, is_safe_id};
 
@@ -58,7 +58,11 @@ impl Store {
         let Some(snapshots) = &self.snapshots else { return Ok(Vec::new()) };
         // A panic in another call left a cache, which is checked below as ever.
         let mut catalogue = self.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
-        self.refresh(&mut catalogue, snapshots)?;
+        if let Err(error) = self.refresh(&mut catalogue, snapshots) {
+            // What was noted and not read yet is found by looking at everything.
+            catalogue.changes = None;
+            return Err(error);
+        }
         let mut found: Vec<_> = catalogue
             .entries
             .values()
@@ -92,7 +96,7 @@ impl Store {
 
     fn refresh(&self, catalogue: &mut Catalogue, snapshots: &Dir) -> Result<()> {
         for id in self.changed_ids(catalogue)? {
-            reread(catalogue, snapshots, &id);
+            reread(catalogue, snapshots, &id)?;
         }
         let now = snapshots.stat_self()?;
         if catalogue.directory != Some(now) {
@@ -100,8 +104,7 @@ impl Store {
             let clock = crate::types::Timestamp::now().unix_nanos();
             catalogue.directory = Some(now).filter(|stat| clock - stat.modified_ns > RACY_NS);
         }
-        sweep(catalogue, snapshots);
-        Ok(())
+        sweep(catalogue, snapshots)
     }
 
     /// The ids that were noted since the last call. An unknown `changes` file means that everything is looked at.
@@ -113,7 +116,7 @@ impl Store {
             return Ok(Vec::new());
         };
         let path = private.catalogue.join(CHANGES);
-        let failed = |e: std::io::Error| crate::error::Error::io("read", &path, &e);
+        let failed = |e: std::io::Error| Error::io("read", &path, &e);
         let Some(stat) = private.catalogue.stat(CHANGES)? else { return Ok(Vec::new()) };
         let from = match catalogue.changes {
             Some((inode, read)) if inode == stat.inode && read <= stat.size_bytes => read,
@@ -151,49 +154,71 @@ impl Store {
             if entry.kind != EntryKind::Directory {
                 continue;
             }
-            match old.remove(id) {
-                Some(known) if known.file.is_some() => drop(catalogue.entries.insert(id.to_owned(), known)),
-                _ => fresh.push(id.to_owned()),
+            let known = old.remove(id);
+            if known.as_ref().is_none_or(|known| known.file.is_none()) {
+                fresh.push(id.to_owned());
+            }
+            if let Some(known) = known {
+                catalogue.entries.insert(id.to_owned(), known);
             }
         }
         for id in old.into_keys() {
             catalogue.pending.remove(&id);
         }
         for id in fresh {
-            reread(catalogue, snapshots, &id);
+            reread(catalogue, snapshots, &id)?;
         }
         Ok(())
     }
 }
 
 /// Looks at the next records for foreign rewrites, and at those that are not good yet.
-fn sweep(catalogue: &mut Catalogue, snapshots: &Dir) {
+fn sweep(catalogue: &mut Catalogue, snapshots: &Dir) -> Result<()> {
     let after = (Bound::Excluded(catalogue.swept.clone()), Bound::Unbounded);
     let next: Vec<String> =
         catalogue.entries.range::<String, _>(after).take(SWEEP).map(|(id, _)| id.clone()).collect();
     catalogue.swept =
         if next.len() < SWEEP { String::new() } else { next.last().cloned().unwrap_or_default() };
     for id in catalogue.pending.iter().cloned().chain(next).collect::<Vec<_>>() {
-        let now = snapshots.stat(format!("{id}/{RECORD}")).ok().flatten();
+        // What cannot be looked at now is no change.
+        let Ok(now) = snapshots.stat(format!("{id}/{RECORD}")) else { continue };
         if catalogue.entries.get(&id).and_then(|entry| entry.file) != now {
-            reread(catalogue, snapshots, &id);
+            reread(catalogue, snapshots, &id)?;
         }
     }
+    Ok(())
 }
 
 /// Reads one record again; removes the entry when its directory is gone.
-fn reread(catalogue: &mut Catalogue, snapshots: &Dir, id: &str) {
-    let Ok(dir) = snapshots.dir(id) else {
-        catalogue.entries.remove(id);
-        catalogue.pending.remove(id);
-        return;
+///
+/// # Errors
+/// Only where this process is out of descriptors or memory: then nothing can be said of any record. A record that
+/// is damaged, or cannot be read, is left out until it can.
+fn reread(catalogue: &mut Catalogue, snapshots: &Dir, id: &str) -> Result<()> {
+    let read = snapshots.dir(id).and_then(|dir| {
+        // Looked at before reading: a change in between shows as a difference later.
+        let file = dir.stat(RECORD)?;
+        Ok((file, Record::read(&dir, id)))
+    });
+    let (file, snapshot, failure) = match read {
+        Ok((file, Ok(record))) => (file, Some(Arc::new(record.snapshot)), None),
+        Ok((file, Err(error))) if error.kind() == Kind::Corrupt => (file, None, None),
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            catalogue.entries.remove(id);
+            catalogue.pending.remove(id);
+            return Ok(());
+        }
+        // Not known to be damaged: what was known stays, and the next call looks again.
+        Ok((_, Err(error))) | Err(error) => {
+            let known = catalogue.entries.remove(id).and_then(|entry| entry.snapshot);
+            (None, known, Some(error))
+        }
     };
-    // Looked at before reading: a change in between shows as a difference later.
-    let file = dir.stat(RECORD).ok().flatten();
-    let snapshot = Record::read(&dir, id).ok().map(|record| Arc::new(record.snapshot));
-    match snapshot {
-        Some(_) => catalogue.pending.remove(id),
-        None => catalogue.pending.insert(id.to_owned()),
+    match (&file, &snapshot) {
+        (Some(_), Some(_)) => catalogue.pending.remove(id),
+        _ => catalogue.pending.insert(id.to_owned()),
     };
     catalogue.entries.insert(id.to_owned(), Entry { file, snapshot });
+    let is_out = |error: &Error| matches!(error.errno(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM));
+    failure.filter(is_out).map_or(Ok(()), Err)
 }

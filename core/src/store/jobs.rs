@@ -17,6 +17,11 @@ impl Store {
         self.private()?.jobs.unlink(id)
     }
 
+    /// Tells whether the compression of `id` has not come to its end.
+    pub(crate) fn has_job(&self, id: &str) -> Result<bool> {
+        Ok(self.private()?.jobs.stat(id)?.is_some())
+    }
+
     /// The snapshots whose compression has not come to its end.
     pub(crate) fn jobs(&self) -> Result<Vec<String>> {
         let entries = self.private()?.jobs.entries()?;

@@ -40,6 +40,14 @@ impl Store {
         self.try_lock(&format!("{}.instance", checked(id)?), JOB, Sharing::Exclusive)
     }
 
+    /// Tells whether someone captures instance `id` now, without getting in anyone's way.
+    pub(crate) fn is_turn_taken(&self, id: &str) -> Result<bool> {
+        let locks = &self.private()?.locks;
+        let name = format!("{}.instance", checked(id)?);
+        let Some(file) = locks.read_if_any(&name)? else { return Ok(false) };
+        ByteLock::is_taken(&file, JOB, &locks.join(&name))
+    }
+
     /// Waits for the turn to capture instance `id`.
     pub(crate) fn turn(&self, id: &str, limit: &Limit) -> Result<ByteLock> {
         wait(limit, || self.try_turn(id))

@@ -12,6 +12,7 @@
 //!     intents/{id}.json                a VM that is paused for snapshot {id}
 //!     jobs/{id}                        a compression that must come to an end
 //!     instances/{id}.json              registered instances
+//!     journals/{instance}.json            a restore under way; placed/{instance}.json: what the last one left
 //!     trash/                           what is being deleted
 //!     catalogue/changes                ids that changed, for the caches of other handles
 //! ```
@@ -22,6 +23,7 @@ mod catalogue;
 mod durable;
 pub(crate) mod intents;
 mod jobs;
+pub(crate) mod journals;
 mod json;
 pub(crate) mod locks;
 mod names;
@@ -71,6 +73,8 @@ struct Private {
     intents: Dir,
     jobs: Dir,
     instances: Dir,
+    journals: Dir,
+    placed: Dir,
     trash: Dir,
     catalogue: Dir,
 }
@@ -87,6 +91,8 @@ impl Private {
             intents: open("intents")?,
             jobs: open("jobs")?,
             instances: open("instances")?,
+            journals: open("journals")?,
+            placed: open("placed")?,
             trash: open("trash")?,
             catalogue: open("catalogue")?,
         })

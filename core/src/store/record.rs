@@ -48,6 +48,25 @@ struct Wire {
     uncompressed_size_bytes: Option<u64>,
 }
 
+/// Every key of [`Wire`].
+const KEYS: [&str; 15] = [
+    "id",
+    "name",
+    "kind",
+    "tags",
+    "metadata",
+    "source_instance_id",
+    "source_instance_name",
+    "SourceHypervisor",
+    "created_at",
+    "size_bytes",
+    "compression_state",
+    "compression_error",
+    "compression",
+    "compressed_size_bytes",
+    "uncompressed_size_bytes",
+];
+
 impl Record {
     /// A new record. `stored_metadata` is the source's metadata at capture, in the vendor's form.
     pub(crate) fn new(snapshot: Snapshot, stored_metadata: Value) -> Self {
@@ -83,6 +102,9 @@ impl Record {
             if let Some(Value::Object(object)) = file.get(key) {
                 strict::refuse_case_twins(object).map_err(|why| damaged(&why))?;
             }
+        }
+        if let Some(Value::Object(object)) = file.get("snapshot") {
+            refuse_case_cousins(object).map_err(|why| damaged(&why))?;
         }
         let wire: Wire = field(&file, "snapshot").map_err(|e| damaged(&e))?;
         if !wire.id.is_empty() && wire.id != id {
@@ -162,6 +184,15 @@ impl Record {
     }
 }
 
+/// Refuses a key that Go's decoder would take for one of the record's, and ours would not.
+fn refuse_case_cousins(object: &Map<String, Value>) -> Result<(), String> {
+    let is_cousin = |key: &&String| KEYS.iter().any(|known| known.eq_ignore_ascii_case(key) && known != key);
+    match object.keys().find(is_cousin) {
+        Some(key) => Err(format!("the key {key:?} differs from one of a record's in its case only")),
+        None => Ok(()),
+    }
+}
+
 fn field<T: DeserializeOwned>(object: &Map<String, Value>, key: &str) -> Result<T, String> {
     let value = object.get(key).ok_or_else(|| format!("it has no {key:?}"))?;
     T::deserialize(value).map_err(|e| format!("{key}: {e}"))
@@ -234,6 +265,7 @@ mod tests {
             VENDOR.replace("\"SourceHypervisor\"", "\"source_hypervisor\""),
             VENDOR.replace("\"size_bytes\": 123", "\"size_bytes\": -1"),
             VENDOR.replace("\"Newer\"", "\"ID\""),
+            VENDOR.replace("\"id\": \"abc\"", "\"ID\": \"abc\""),
             "[]".to_owned(),
             "{}".to_owned(),
         ] {

@@ -51,7 +51,7 @@ impl Stage {
 
     /// Flushes every file and directory of the payload, deepest first.
     pub(crate) fn sync(&self) -> Result<()> {
-        sync_tree(&self.store, &self.guest)
+        self.store.sync_tree(&self.guest)
     }
 
     /// Makes this a snapshot, durably: all or nothing, in the order of design §5. `compresses` leaves a note that its
@@ -109,20 +109,22 @@ impl Store {
             };
             // Held while removing, so that no one begins under this id meanwhile.
             if let Ok(Some(_job)) = self.try_job(id) {
-                private.staging.remove_tree(&entry.name)?;
+                // What cannot be removed, as another user's, keeps no one from working.
+                let _ = private.staging.remove_tree(&entry.name);
             }
         }
         Ok(())
     }
-}
 
-fn sync_tree(store: &Store, dir: &Dir) -> Result<()> {
-    for entry in dir.entries()? {
-        match entry.kind {
-            EntryKind::Directory => sync_tree(store, &dir.dir(&entry.name)?)?,
-            EntryKind::File => store.durable.file(&dir.read(&entry.name)?, &dir.join(&entry.name))?,
-            EntryKind::Symlink | EntryKind::Socket | EntryKind::Special => {}
+    /// Flushes every file and directory beneath `dir`, deepest first.
+    pub(crate) fn sync_tree(&self, dir: &Dir) -> Result<()> {
+        for entry in dir.entries()? {
+            match entry.kind {
+                EntryKind::Directory => self.sync_tree(&dir.dir(&entry.name)?)?,
+                EntryKind::File => self.durable.file(&dir.read(&entry.name)?, &dir.join(&entry.name))?,
+                EntryKind::Symlink | EntryKind::Socket | EntryKind::Special => {}
+            }
         }
+        self.durable.dir(dir)
     }
-    store.durable.dir(dir)
 }

@@ -233,6 +233,12 @@ impl Dir {
             .map_err(|e| fail("rename to", &target.join(to), e))
     }
 
+    /// Exchanges two entries of this directory, at once and whole.
+    pub(crate) fn exchange(&self, one: impl AsRef<Path>, other: impl AsRef<Path>) -> Result<()> {
+        renameat2(&self.fd, one.as_ref(), &self.fd, other.as_ref(), RenameFlags::RENAME_EXCHANGE)
+            .map_err(|e| fail("exchange with its replacement", &self.join(other), e))
+    }
+
     /// Removes the file or link `name`. One that is gone already is fine.
     pub(crate) fn unlink(&self, name: impl AsRef<Path>) -> Result<()> {
         match unlinkat(&self.fd, name.as_ref(), UnlinkatFlags::NoRemoveDir) {

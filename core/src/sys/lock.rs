@@ -31,21 +31,33 @@ impl ByteLock {
     /// Takes the lock on `byte` of `file`, which must be a descriptor of its own; `None` when someone else has it.
     pub(crate) fn try_take(file: File, byte: i64, sharing: Sharing, path: &Path) -> Result<Option<Self>> {
         let file = ForkClosed::new(file);
-        let lock = libc::flock {
-            l_type: match sharing {
-                Sharing::Exclusive => libc::F_WRLCK as libc::c_short,
-                Sharing::Shared => libc::F_RDLCK as libc::c_short,
-            },
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: byte,
-            l_len: 1,
-            l_pid: 0,
-        };
+        let lock = range(byte, sharing);
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
             Ok(_) => Ok(Some(Self { _file: file })),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(e) => Err(Error::io("lock", path, &io::Error::from(e))),
         }
+    }
+
+    /// Tells whether someone has `byte` of `file`, without getting in anyone's way.
+    pub(crate) fn is_taken(file: &File, byte: i64, path: &Path) -> Result<bool> {
+        let mut lock = range(byte, Sharing::Exclusive);
+        fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))
+            .map_err(|e| Error::io("lock", path, &io::Error::from(e)))?;
+        Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+    }
+}
+
+fn range(byte: i64, sharing: Sharing) -> libc::flock {
+    libc::flock {
+        l_type: match sharing {
+            Sharing::Exclusive => libc::F_WRLCK as libc::c_short,
+            Sharing::Shared => libc::F_RDLCK as libc::c_short,
+        },
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: byte,
+        l_len: 1,
+        l_pid: 0,
     }
 }
 
@@ -64,6 +76,8 @@ mod tests {
         let path = temp.path().join("lock");
         let owner = take(&path, 0, Sharing::Exclusive).unwrap();
         assert!(take(&path, 0, Sharing::Exclusive).is_none());
+        assert!(ByteLock::is_taken(&File::open(&path).unwrap(), 0, &path).unwrap());
+        assert!(!ByteLock::is_taken(&File::open(&path).unwrap(), 1, &path).unwrap());
         let readers = [take(&path, 1, Sharing::Shared).unwrap(), take(&path, 1, Sharing::Shared).unwrap()];
         assert!(take(&path, 1, Sharing::Exclusive).is_none());
         drop((owner, readers));

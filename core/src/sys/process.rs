@@ -16,6 +16,14 @@ pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
 }
 
+/// The time since this boot in clock ticks, as [`start_ticks`] counts it.
+pub(crate) fn now_ticks() -> io::Result<u64> {
+    let since = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)?;
+    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100);
+    let ticks = since.tv_sec() * per_second + since.tv_nsec() * per_second / 1_000_000_000;
+    u64::try_from(ticks).map_err(io::Error::other)
+}
+
 /// The second field is the name of the program in parentheses; it may hold spaces and parentheses itself.
 fn parse_start_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;

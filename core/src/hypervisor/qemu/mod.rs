@@ -23,7 +23,7 @@ use self::client::Qmp;
 use self::message::Status;
 use self::prepare::Plan;
 use self::settings::Borrowed;
-use super::{CaptureTarget, Captured, Peer, RunState, Vmm, patience};
+use super::{CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, patience};
 use crate::call::Limit;
 use crate::error::{Kind, Result};
 
@@ -101,6 +101,15 @@ impl Vmm for Qemu {
                 "the VM at {path} may still be paused; send `cont` to a QMP socket of it to let it run"
             ))
         })
+    }
+
+    fn load(
+        &mut self,
+        _source: &LoadSource<'_>,
+        _limit: &Limit,
+        _progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<()> {
+        Err(self.qmp.error(Kind::NotSupported, "loading into QEMU is on its way".to_owned()))
     }
 
     fn settle(&mut self) -> Result<()> {

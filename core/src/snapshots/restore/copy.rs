@@ -1,0 +1,248 @@
+//! Building the siblings of a restore: a copy of the payload, with memory expanded to its raw form.
+
+use std::fs::File;
+use std::path::{Component, Path, PathBuf};
+
+use crate::call::{Call, Phase};
+use crate::copy::{Task, copy_all};
+use crate::error::{Error, Kind, Result};
+use crate::hypeman::Hypeman;
+use crate::hypervisor::CAPTURE_DIRECTORY;
+use crate::instances::Found;
+use crate::memory;
+use crate::store::payload::Memory;
+use crate::store::sidecar::OutsideDisk;
+use crate::sys::dir::{Dir, EntryKind};
+use crate::types::RestoreTarget;
+
+/// A live directory or disk that is replaced.
+pub(super) struct Target {
+    pub(super) path: PathBuf,
+    /// A disk from outside the directory: its path in the payload. `None` for the instance directory.
+    disk: Option<PathBuf>,
+    /// Parts of the payload that are targets of their own.
+    elsewhere: Vec<PathBuf>,
+}
+
+/// What a restore of `found` replaces: its directory, and its disks outside it.
+pub(super) fn targets(found: &Found, disks: &[OutsideDisk]) -> Result<Vec<Target>> {
+    let outside: Vec<_> = disks.iter().filter(|disk| !disk.readonly).collect();
+    let mut targets = Vec::new();
+    if let Some(path) = &found.directory {
+        let elsewhere = disks.iter().map(|disk| PathBuf::from(&disk.payload)).collect();
+        targets.push(Target { path: path.clone(), disk: None, elsewhere });
+    }
+    for disk in outside {
+        // Only what the host names today is written to; a record cannot name a path of its own.
+        if !found.disks.iter().any(|known| known.path == Path::new(&disk.source)) {
+            let why = format!(
+                "the snapshot holds the disk {}, which instance {} does not name any more; register it with that disk",
+                disk.source, found.id
+            );
+            return Err(Error::new(Kind::InvalidState, why).at(&disk.source).about(&found.id));
+        }
+        let disk_in_payload = Some(PathBuf::from(&disk.payload));
+        targets.push(Target {
+            path: PathBuf::from(&disk.source),
+            disk: disk_in_payload,
+            elsewhere: Vec::new(),
+        });
+    }
+    Ok(targets)
+}
+
+struct Copy<'d> {
+    from: &'d Dir,
+    source: PathBuf,
+    path: PathBuf,
+    to: &'d Dir,
+    target: PathBuf,
+    size_bytes: u64,
+}
+
+impl Task for Copy<'_> {
+    fn open(&self) -> Result<Option<(File, File)>> {
+        Ok(Some((self.from.read(&self.source)?, self.to.create_new(&self.target)?)))
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+}
+
+/// Builds the sibling `staged` of `place` in `parent`, flushed. Returns the final paths of its files.
+pub(super) fn build(
+    hm: &Hypeman,
+    guest: &Dir,
+    place: &Target,
+    parent: &Dir,
+    staged: &str,
+    target: RestoreTarget,
+    call: &mut Call<'_>,
+) -> Result<Vec<PathBuf>> {
+    let store = hm.writable_store()?;
+    if let Some(disk) = &place.disk {
+        let task = copy(guest, disk, parent, Path::new(staged))?;
+        copy_all(&[task], hm.threads(), Phase::CopyingDisks, call)?;
+        keep_owner(&place.path, &parent.read(staged)?)?;
+        store.durable().file(&parent.read(staged)?, &parent.join(staged))?;
+        return Ok(vec![place.path.clone()]);
+    }
+    let built = parent.make_dir(staged)?;
+    let memory = if target == RestoreTarget::Standby { Memory::find(guest)? } else { None };
+    let is_left_out = |path: &Path| {
+        place.elsewhere.iter().any(|part| part == path)
+            || (target == RestoreTarget::Stopped && path == Path::new(CAPTURE_DIRECTORY))
+            || memory.as_ref().is_some_and(|memory| is_form_of(memory, path))
+    };
+    let mut tasks = Vec::new();
+    walk(guest, guest, Path::new(""), &built, &place.path, &is_left_out, &mut tasks)?;
+    copy_all(&tasks, hm.threads(), Phase::CopyingDisks, call)?;
+    let mut files: Vec<_> = tasks.iter().map(|task| task.target.clone()).collect();
+    if let Some(memory) = &memory {
+        expand(hm, guest, memory, &built, call)?;
+        files.push(memory.directory.join(&memory.name));
+    }
+    keep_owners(&place.path, &built)?;
+    store.sync_tree(&built)?;
+    Ok(files.into_iter().map(|file| place.path.join(file)).collect())
+}
+
+fn copy<'d>(from: &'d Dir, source: &Path, to: &'d Dir, target: &Path) -> Result<Copy<'d>> {
+    let path = from.join(source);
+    let Some(stat) = from.stat(source)?.filter(|stat| stat.kind == EntryKind::File) else {
+        return Err(Error::new(
+            Kind::Corrupt,
+            format!("the file {} of the snapshot is missing", path.display()),
+        )
+        .at(path));
+    };
+    Ok(Copy {
+        from,
+        source: source.to_owned(),
+        path,
+        to,
+        target: target.to_owned(),
+        size_bytes: stat.size_bytes,
+    })
+}
+
+fn walk<'d>(
+    guest: &'d Dir,
+    here: &Dir,
+    prefix: &Path,
+    built: &'d Dir,
+    live: &Path,
+    is_left_out: &dyn Fn(&Path) -> bool,
+    tasks: &mut Vec<Copy<'d>>,
+) -> Result<()> {
+    for entry in here.entries()? {
+        let path = prefix.join(&entry.name);
+        if is_left_out(&path) {
+            continue;
+        }
+        match entry.kind {
+            EntryKind::Directory => {
+                let inside = here.dir(&entry.name)?;
+                let entries = inside.entries()?;
+                // One that holds only what goes elsewhere was not in the instance directory.
+                if entries.is_empty() || entries.iter().any(|entry| !is_left_out(&path.join(&entry.name))) {
+                    built.ensure_dir(&path)?;
+                    walk(guest, &inside, &path, built, live, is_left_out, tasks)?;
+                }
+            }
+            EntryKind::File => tasks.push(copy(guest, &path, built, &path)?),
+            EntryKind::Symlink => {
+                let target = here.read_link(&entry.name)?;
+                check_link(&here.join(&entry.name), &target, &live.join(&path))?;
+                built.symlink(&target, &path)?;
+            }
+            // No capture writes one.
+            EntryKind::Socket | EntryKind::Special => {
+                let path = here.join(&entry.name);
+                let why = format!("{} is no regular file; the snapshot was tampered with", path.display());
+                return Err(Error::new(Kind::Corrupt, why).at(path));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a link that leads out of its directory, unless the instance has that very link now: a VMM would follow it
+/// to whatever file of the host someone wrote into the payload.
+fn check_link(link: &Path, target: &Path, live: &Path) -> Result<()> {
+    let stays = target.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if stays || live.read_link().is_ok_and(|now| now == target) {
+        return Ok(());
+    }
+    let why = format!(
+        "{} leads to {}, out of the instance directory, where the instance has no such link; the snapshot was tampered with",
+        link.display(),
+        target.display()
+    );
+    Err(Error::new(Kind::Corrupt, why).at(link))
+}
+
+fn is_form_of(memory: &Memory, path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.parent() == Some(memory.directory.as_path())
+        && name.strip_prefix(memory.name.as_str()).is_some_and(|rest| matches!(rest, "" | ".zst" | ".lz4"))
+}
+
+/// Writes the raw memory: a copy where it is raw, still or again; else out of its compressed form.
+fn expand(hm: &Hypeman, guest: &Dir, memory: &Memory, built: &Dir, call: &mut Call<'_>) -> Result<()> {
+    let raw = memory.directory.join(&memory.name);
+    if memory.raw_bytes.is_some() {
+        built.ensure_dir(&memory.directory)?;
+        let task = copy(guest, &raw, built, &raw)?;
+        return copy_all(&[task], hm.threads(), Phase::SavingMemory, call);
+    }
+    let Some((algorithm, _)) = memory.compressed else { return Ok(()) };
+    let source = memory.directory.join(memory.compressed_name(algorithm));
+    built.ensure_dir(&memory.directory)?;
+    let out = built.create_new(&raw)?;
+    memory::decompress(
+        &guest.read(&source)?,
+        algorithm,
+        &out,
+        u64::MAX,
+        hm.threads(),
+        call.limit(),
+        &|_, _| (),
+    )
+    .map(drop)
+    .map_err(|error| error.at(guest.join(&source)))
+}
+
+/// Gives each file the mode and the owner of the live one whose place it takes, so that the VMM's user can go on
+/// using it.
+fn keep_owners(live: &Path, built: &Dir) -> Result<()> {
+    keep_owner(live, &built.to_file()?)?;
+    for entry in built.entries()? {
+        let old = live.join(&entry.name);
+        match entry.kind {
+            EntryKind::Directory => keep_owners(&old, &built.dir(&entry.name)?)?,
+            EntryKind::File => keep_owner(&old, &built.read(&entry.name)?)?,
+            EntryKind::Symlink | EntryKind::Socket | EntryKind::Special => {}
+        }
+    }
+    Ok(())
+}
+
+fn keep_owner(live: &Path, built: &File) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(old) = live.symlink_metadata() else { return Ok(()) };
+    if old.is_symlink() {
+        return Ok(());
+    }
+    let failed = |e: std::io::Error| Error::io("set the owner and mode of what replaces", live, &e);
+    let now = built.metadata().map_err(failed)?;
+    if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
+        std::os::unix::fs::fchown(built, Some(old.uid()), Some(old.gid())).map_err(failed)?;
+    }
+    built.set_permissions(old.permissions()).map_err(failed)
+}

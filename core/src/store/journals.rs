@@ -1,0 +1,122 @@
+//! Journals of restores: which siblings were built, which are being exchanged with the live ones, and in which
+//! direction. A restore whose owner died is carried on from its journal, forward or back, by the next opener.
+//!
+//! And what a restore has put into place, so that a later load can tell that it is still there and untouched.
+
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Store, json};
+use crate::error::{Error, Kind, Result};
+use crate::sys::dir::Dir;
+
+/// The journal of one restore. There is at most one for an instance, whose turn its owner has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Journal {
+    pub(crate) instance_id: String,
+    pub(crate) step: Step,
+    pub(crate) exchanges: Vec<Exchange>,
+}
+
+/// How far a restore is: what is to be done with its siblings if no one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Step {
+    /// Being built: they are removed.
+    Building,
+    /// Whole and on the disk: they are exchanged with the live ones, and those are removed.
+    Forward,
+    /// An exchange failed: those that were made are undone.
+    Back,
+}
+
+/// A sibling that takes the place of a live directory or disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exchange {
+    /// The directory that holds both.
+    pub(crate) parent: PathBuf,
+    pub(crate) staged: String,
+    pub(crate) target: String,
+    /// The inode of what was built: where that is the target's, the exchange was made. 0 while building.
+    pub(crate) inode: u64,
+}
+
+/// What a restore put into place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Placed {
+    pub(crate) instance_id: String,
+    pub(crate) snapshot_id: String,
+    /// When, in clock ticks of this boot: a VMM that started earlier has other files open.
+    pub(crate) boot_id: String,
+    pub(crate) ticks: u64,
+    pub(crate) files: Vec<PlacedFile>,
+}
+
+/// A file as it was put into place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PlacedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) inode: u64,
+    pub(crate) size_bytes: u64,
+    pub(crate) modified_ns: i128,
+}
+
+impl Store {
+    /// Makes a journal, or its next step, durable. The caller has the turn of its instance.
+    pub(crate) fn write_journal(&self, journal: &Journal) -> Result<()> {
+        self.write_note(&self.private()?.journals, &journal.instance_id, journal)
+    }
+
+    /// Forgets a journal: nothing of its restore is left to do.
+    pub(crate) fn end_journal(&self, instance_id: &str) -> Result<()> {
+        let journals = &self.private()?.journals;
+        journals.unlink(file_name(instance_id))?;
+        self.durable.dir(journals)
+    }
+
+    /// The instances whose restore has not come to its end.
+    pub(crate) fn journals(&self) -> Result<Vec<String>> {
+        let entries = self.private()?.journals.entries()?;
+        let names = entries.iter().filter_map(|entry| entry.name.to_str()?.strip_suffix(".json"));
+        Ok(names.filter(|name| !name.starts_with('.')).map(str::to_owned).collect())
+    }
+
+    pub(crate) fn journal(&self, instance_id: &str) -> Result<Option<Journal>> {
+        read_note(&self.private()?.journals, instance_id)
+    }
+
+    /// Remembers what was put into place for an instance. The caller has its turn.
+    pub(crate) fn write_placed(&self, placed: &Placed) -> Result<()> {
+        self.write_note(&self.private()?.placed, &placed.instance_id, placed)
+    }
+
+    pub(crate) fn placed(&self, instance_id: &str) -> Result<Option<Placed>> {
+        read_note(&self.private()?.placed, instance_id)
+    }
+
+    /// Forgets what was put into place: from now on a guest may write to it.
+    pub(crate) fn end_placed(&self, instance_id: &str) -> Result<()> {
+        let placed = &self.private()?.placed;
+        placed.unlink(file_name(instance_id))?;
+        self.durable.dir(placed)
+    }
+
+    fn write_note<T: Serialize>(&self, dir: &Dir, instance_id: &str, note: &T) -> Result<()> {
+        let bytes = serde_json::to_vec_pretty(note)
+            .map_err(|e| Error::new(Kind::Internal, format!("cannot write a note of a restore: {e}")))?;
+        self.durable.replace(dir, &file_name(instance_id), &bytes, dir, &format!(".{instance_id}"))
+    }
+}
+
+fn read_note<T: DeserializeOwned>(dir: &Dir, instance_id: &str) -> Result<Option<T>> {
+    let name = file_name(instance_id);
+    let Some(file) = dir.read_if_any(&name)? else { return Ok(None) };
+    let path = dir.join(&name);
+    serde_json::from_value(json::read(&file, &path)?).map(Some).map_err(|e| json::damaged(&path, e))
+}
+
+fn file_name(instance_id: &str) -> String {
+    format!("{instance_id}.json")
+}

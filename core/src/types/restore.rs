@@ -1,0 +1,90 @@
+//! What is asked of a restore.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{InstanceState, SnapshotKind};
+use crate::error::{Error, Kind, Result};
+
+/// How to restore a snapshot onto the instance that it was taken of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RestoreSnapshot {
+    /// What the instance is to be then. A `Standby` snapshot: `Running` (the default where `api_socket` is given),
+    /// `Standby` (else) or `Stopped`. A `Stopped` snapshot: `Stopped`.
+    pub target_state: Option<InstanceState>,
+    /// The API socket of a VMM that the host started for this and that has no VM yet. Default: the instance's own.
+    pub api_socket: Option<PathBuf>,
+    /// Network interfaces that get another device of the host, by their id in the guest's configuration
+    /// (firecracker).
+    pub network_overrides: BTreeMap<String, String>,
+    /// Load although the VMM's version or the host differs from what was recorded.
+    pub allow_incompatible: bool,
+}
+
+/// What a restore brings about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RestoreTarget {
+    Running,
+    Standby,
+    Stopped,
+}
+
+impl RestoreSnapshot {
+    /// The target for a snapshot of `kind`, by the vendor's rules (upstream.md 1.6).
+    pub(crate) fn target(&self, kind: &SnapshotKind) -> Result<RestoreTarget> {
+        let refuse = |what: String| Err(Error::new(Kind::InvalidRequest, what));
+        let asked = match self.target_state {
+            None => None,
+            Some(InstanceState::Running) => Some(RestoreTarget::Running),
+            Some(InstanceState::Standby) => Some(RestoreTarget::Standby),
+            Some(InstanceState::Stopped) => Some(RestoreTarget::Stopped),
+            Some(
+                other @ (InstanceState::Created
+                | InstanceState::Initializing
+                | InstanceState::Paused
+                | InstanceState::Shutdown
+                | InstanceState::Unknown),
+            ) => {
+                return refuse(format!("target_state must be one of Stopped, Standby, Running, got {other}"));
+            }
+        };
+        match (kind, asked) {
+            (SnapshotKind::Standby, Some(target)) => Ok(target),
+            (SnapshotKind::Standby, None) if self.api_socket.is_some() => Ok(RestoreTarget::Running),
+            (SnapshotKind::Standby, None) => Ok(RestoreTarget::Standby),
+            (SnapshotKind::Stopped, None | Some(RestoreTarget::Stopped)) => Ok(RestoreTarget::Stopped),
+            (SnapshotKind::Stopped, Some(RestoreTarget::Standby)) => refuse(
+                "a stopped snapshot has no memory to stand by with; target_state must be Stopped".to_owned(),
+            ),
+            (SnapshotKind::Stopped, Some(RestoreTarget::Running)) => Err(Error::new(
+                Kind::NotSupported,
+                "libhypeman does not boot VMs; restore the stopped snapshot to Stopped and start the VM yourself",
+            )),
+            (SnapshotKind::Other(name), _) => Err(Error::new(
+                Kind::NotSupported,
+                format!("snapshots of kind {name:?} are newer than this version of libhypeman"),
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_follow_the_kind_of_the_snapshot() {
+        let with = |target_state| RestoreSnapshot { target_state, ..RestoreSnapshot::default() };
+        let standby = |request: &RestoreSnapshot| request.target(&SnapshotKind::Standby);
+        assert_eq!(standby(&with(None)).unwrap(), RestoreTarget::Standby);
+        let waiting =
+            RestoreSnapshot { api_socket: Some("/run/vm.sock".into()), ..RestoreSnapshot::default() };
+        assert_eq!(standby(&waiting).unwrap(), RestoreTarget::Running);
+        assert_eq!(standby(&with(Some(InstanceState::Stopped))).unwrap(), RestoreTarget::Stopped);
+        assert_eq!(standby(&with(Some(InstanceState::Paused))).unwrap_err().kind(), Kind::InvalidRequest);
+        let stopped = |request: &RestoreSnapshot| request.target(&SnapshotKind::Stopped);
+        assert_eq!(stopped(&with(None)).unwrap(), RestoreTarget::Stopped);
+        assert_eq!(stopped(&with(Some(InstanceState::Standby))).unwrap_err().kind(), Kind::InvalidRequest);
+        assert_eq!(stopped(&with(Some(InstanceState::Running))).unwrap_err().kind(), Kind::NotSupported);
+    }
+}
