@@ -61,6 +61,11 @@ impl Scene {
         }
         self.stage.as_ref().map(|(_, _, stage)| stage).ok_or_else(|| "there is no stage".into())
     }
+
+    /// Forgets the VM, for a line that left it another than it found it.
+    pub fn clear(&mut self) {
+        self.stage = None;
+    }
 }
 
 impl Drop for Scene {

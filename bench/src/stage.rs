@@ -1,5 +1,7 @@
 //! A data directory with one VM in Standby, whose memory is an image: what the lines on memory are measured on.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +16,8 @@ use crate::peer::{self, Cost};
 use crate::{Result, peer::ours};
 
 const MEMORY: &str = "snapshots/snapshot-latest/memory";
-const VM: &str = "vm";
+/// The name of the VM.
+pub const VM: &str = "vm";
 
 /// A codec at a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,12 +40,17 @@ pub struct Stage {
     /// The store.
     pub hm: Hypeman,
     directory: PathBuf,
+    compressed: RefCell<HashMap<Codec, String>>,
 }
 
 impl Stage {
     /// Puts an image into a new VM beneath `directory`, and into the page cache.
     pub fn new(options: &Options, content: Content, zeros: Zeros, directory: &Path) -> Result<Self> {
-        let stage = Self { hm: Hypeman::open(directory.join("data"))?, directory: directory.to_owned() };
+        let stage = Self {
+            hm: Hypeman::open(directory.join("data"))?,
+            directory: directory.to_owned(),
+            compressed: RefCell::default(),
+        };
         let memory = stage.memory();
         fs::create_dir_all(memory.parent().ok_or("the memory lies in no directory")?)?;
         images::stage(options, content, zeros, &memory)?;
@@ -60,9 +68,14 @@ impl Stage {
 
     /// A path for what a peer writes, where nothing is yet.
     pub fn output(&self) -> Result<PathBuf> {
-        let path = self.directory.join("output");
+        let path = self.file("output");
         images::remove(&path)?;
         Ok(path)
+    }
+
+    /// A path for what a line makes once.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     /// Captures a raw snapshot and returns its id.
@@ -85,6 +98,17 @@ impl Stage {
                 _ => Err(format!("compression did not end well: {:?}", done.compression_error).into()),
             }
         })
+    }
+
+    /// A snapshot that is compressed with `codec`, made when it is first asked for.
+    pub fn compressed_snapshot(&self, codec: Codec) -> Result<String> {
+        if let Some(id) = self.compressed.borrow().get(&codec) {
+            return Ok(id.clone());
+        }
+        let id = self.capture()?;
+        self.compress(&id, codec)?;
+        self.compressed.borrow_mut().insert(codec, id.clone());
+        Ok(id)
     }
 
     /// The path of memory in a snapshot that is compressed with `codec`.

@@ -1,10 +1,12 @@
-//! What a run leaves: lines on the terminal as they are measured, and the same as JSON.
+//! What a run leaves: lines on the terminal as they are measured, the same as JSON, and a plot.
+
+mod plot;
 
 use std::fs;
 use std::path::PathBuf;
 
 use crate::Result;
-use crate::lines::Line;
+use crate::lines::{Line, sweep::Point};
 use crate::options::Options;
 use crate::samples::Figures;
 
@@ -53,9 +55,19 @@ impl Report {
         Ok(())
     }
 
-    /// Says where the report is.
+    /// Writes the plot, and says where.
+    pub fn plot(&self, points: &[Point]) -> Result<()> {
+        let path = self.directory.join("bench.svg");
+        fs::write(&path, plot::svg(points))?;
+        println!("{}", path.display());
+        Ok(())
+    }
+
+    /// Says where the lines are.
     pub fn end(&self) {
-        println!("{}", self.path().display());
+        if !self.figures.is_empty() {
+            println!("{}", self.path().display());
+        }
     }
 
     fn path(&self) -> PathBuf {
