@@ -28,7 +28,7 @@ pub fn play_role() -> bool {
 }
 
 /// A host that creates a snapshot in `data`.
-fn host(data: &Path, level: u32) -> Child {
+pub fn host(data: &Path, level: u32) -> Child {
     Command::new(env::current_exe().unwrap())
         .env(ROLE, format!("{}|{level}", data.display()))
         .stdin(Stdio::null())

@@ -1,10 +1,11 @@
-//! Real VMs: our guest under a real QEMU, captured through the Rust API while it runs.
+//! Real VMs: our guest under a real QEMU or Firecracker, captured through the Rust API while it runs.
 //!
-//! `$HYPEMAN_TEST_QEMU` names the QEMU to test with. Where there is none each story is skipped by name, unless
-//! `$HYPEMAN_REQUIRE` contains `qemu`; those that need a disk of their own are skipped without root.
+//! `$HYPEMAN_TEST_QEMU` and `$HYPEMAN_TEST_FIRECRACKER` name the VMMs to test with. Where there is none its stories are
+//! skipped by name, unless `$HYPEMAN_REQUIRE` contains it; those that need a disk of their own are skipped without root.
 
 mod capture;
 mod crash;
+mod firecracker;
 mod full;
 mod harness;
 mod refuse;
@@ -21,6 +22,8 @@ enum Needs {
     Qemu,
     Root,
     QemuAndRoot,
+    Firecracker,
+    FirecrackerAndRoot,
     Nothing,
 }
 
@@ -30,7 +33,7 @@ macro_rules! stories {
     ($($needs:ident: $file:ident::$name:ident,)*) => { [$((stringify!($name), Needs::$needs, $file::$name)),*] };
 }
 
-const STORIES: [Story; 17] = stories![
+const STORIES: [Story; 24] = stories![
     Qemu: harness::qemu_alone_saves_and_loads_the_guest,
     Qemu: capture::a_running_vm_is_captured_and_runs_on,
     Qemu: capture::a_snapshot_counts_on_in_a_second_vm,
@@ -43,11 +46,18 @@ const STORIES: [Story; 17] = stories![
     Qemu: refuse::a_monitor_with_another_client_is_busy,
     Qemu: refuse::a_frozen_qemu_gives_a_typed_error,
     Qemu: refuse::a_vm_whose_qemu_died_is_stopped,
+    Qemu: refuse::a_disk_that_a_snapshot_would_miss_is_refused_before_the_pause,
     Qemu: crash::a_host_killed_in_the_pause_is_made_good,
     Qemu: crash::a_host_killed_in_the_capture_of_a_paused_vm_leaves_it_paused,
     Nothing: crash::a_killed_compression_is_finished,
     QemuAndRoot: full::a_full_disk_ends_a_capture_only,
     Root: full::a_full_disk_ends_a_compression_only,
+    Firecracker: firecracker::a_firecracker_snapshot_counts_on_in_a_second_one,
+    Firecracker: firecracker::a_paused_firecracker_stays_paused_and_is_captured_again,
+    Firecracker: firecracker::a_cancelled_firecracker_capture_lets_the_vm_run,
+    Firecracker: firecracker::a_firecracker_that_is_frozen_or_dead_gives_a_typed_error,
+    Firecracker: firecracker::a_host_killed_while_firecracker_writes_is_made_good,
+    FirecrackerAndRoot: firecracker::a_disk_too_small_for_the_memory_is_refused_before_firecracker_pauses,
 ];
 
 fn main() -> ExitCode {
@@ -69,12 +79,12 @@ fn main() -> ExitCode {
 }
 
 fn missing(needs: Needs) -> Option<(&'static str, &'static str)> {
-    let (qemu, root) = match needs {
-        Needs::Qemu => (true, false),
-        Needs::Root => (false, true),
-        Needs::QemuAndRoot => (true, true),
-        Needs::Nothing => (false, false),
-    };
+    let qemu = matches!(needs, Needs::Qemu | Needs::QemuAndRoot);
+    let firecracker = matches!(needs, Needs::Firecracker | Needs::FirecrackerAndRoot);
+    let root = matches!(needs, Needs::Root | Needs::QemuAndRoot | Needs::FirecrackerAndRoot);
+    if firecracker && hypeman_tests::firecracker::program().is_none() {
+        return Some(("firecracker", "no firecracker (set HYPEMAN_TEST_FIRECRACKER), or no usable /dev/kvm"));
+    }
     if qemu && hypeman_tests::vm::qemu().is_none() {
         return Some(("qemu", "no qemu-system-x86_64; install qemu-system-x86 or set HYPEMAN_TEST_QEMU"));
     }

@@ -1,16 +1,33 @@
 //! VMMs that cannot be talked to, and calls that are ended: a typed error, and the VM runs.
 
+use std::fs;
 use std::ops::ControlFlow;
+use std::path::Path;
 
-use hypeman_core::{Call, Cancel, Error, InstanceState, Kind, Phase};
+use hypeman_core::{Call, Cancel, Disk, Error, InstanceState, Kind, Phase, RegisterInstance};
 use hypeman_tests::qmp::Qmp;
 use nix::sys::signal::Signal;
+use serde_json::json;
 
-use crate::scene::{Scene, VM_ID, assert_nothing_left, standby};
+use crate::scene::{Scene, VM_ID, assert_nothing_left, directory, standby};
 
 impl Scene {
     fn refused(&self, call: Call<'_>) -> Error {
         self.hm.instances().snapshots().create(VM_ID, &standby(None), call).unwrap_err()
+    }
+
+    /// Registers the VM anew, with `disks`.
+    fn register(&self, disks: &[(&Path, bool)]) {
+        self.hm.instances().unregister(VM_ID).unwrap();
+        let disks = disks.iter().map(|&(path, readonly)| Disk { path: path.to_owned(), readonly });
+        let vm = RegisterInstance {
+            id: Some(VM_ID.into()),
+            api_socket: Some(self.vm.api_socket()),
+            directory: Some(self.vm.directory().into()),
+            disks: disks.collect(),
+            ..RegisterInstance::new("counting", "qemu")
+        };
+        self.hm.instances().register(&vm).unwrap();
     }
 }
 
@@ -60,4 +77,38 @@ pub fn a_vm_whose_qemu_died_is_stopped() {
     let refused = scene.refused(Call::default());
     assert_eq!(refused.kind(), Kind::InvalidState, "{refused}");
     assert_nothing_left(scene.hm.data_dir());
+}
+
+pub fn a_disk_that_a_snapshot_would_miss_is_refused_before_the_pause() {
+    let mut scene = Scene::new();
+    let elsewhere = directory();
+    let (own, second) = (scene.vm.directory().join("disk.raw"), elsewhere.path().join("second.raw"));
+    fs::write(&second, [0x2d; 8192]).unwrap();
+    let medium = json!({"driver": "file", "node-name": "second", "filename": second});
+    scene.vm.control().run("blockdev-add", medium);
+    scene.vm.control().run("device_add", json!({"driver": "virtio-blk-pci", "drive": "second"}));
+    scene.vm.control().take_events();
+
+    let own_only: &[_] = &[(&*own, false)];
+    let neither: &[_] = &[(&*own, true), (&*second, true)];
+    let wrong_one: &[_] = &[(&*second, false)];
+    for (disks, missed, why) in [
+        (&[][..], &second, "neither in its directory nor among its disks"),
+        (own_only, &second, "neither in its directory nor among its disks"),
+        (neither, &own, "registered as read-only"),
+        (wrong_one, &own, "beside other disks not at all"),
+    ] {
+        scene.register(disks);
+        let refused = scene.refused(Call::default());
+        assert_eq!(refused.kind(), Kind::InvalidState, "{refused}");
+        assert!(refused.message().contains(why), "{refused}");
+        assert_eq!((refused.path(), refused.id()), (Some(&**missed), Some(VM_ID)), "{refused}");
+        scene.assert_as_before();
+    }
+    assert!(!scene.vm.control().take_events().contains(&"STOP".to_owned()), "it was never paused");
+
+    scene.register(&[(&own, false), (&second, false)]);
+    let made = scene.capture(None);
+    let held = fs::read(scene.payload(&made.id).join("disks/0-second.raw")).unwrap();
+    assert_eq!(held, [0x2d; 8192]);
 }

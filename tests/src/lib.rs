@@ -4,6 +4,7 @@
 
 pub mod case;
 pub mod compare;
+pub mod firecracker;
 pub mod fixture;
 pub mod guest;
 pub mod language;

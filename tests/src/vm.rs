@@ -144,9 +144,7 @@ impl Vm {
 
     /// Everything that the guest has counted so far, as far as its lines are whole.
     pub fn ticks(&self) -> Vec<Tick> {
-        let serial = fs::read_to_string(self.directory.join("serial.log")).unwrap_or_default();
-        let whole = serial.rfind('\n').map_or("", |end| &serial[..end]);
-        whole.lines().filter_map(tick_of).collect()
+        ticks_of(&self.directory.join("serial.log"))
     }
 
     /// The last tick that the guest has printed; zero before the first one.
@@ -180,6 +178,13 @@ impl Drop for Vm {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The ticks in a serial log, as far as its lines are whole.
+pub(crate) fn ticks_of(serial: &Path) -> Vec<Tick> {
+    let serial = fs::read_to_string(serial).unwrap_or_default();
+    let whole = serial.rfind('\n').map_or("", |end| &serial[..end]);
+    whole.lines().filter_map(tick_of).collect()
 }
 
 fn tick_of(line: &str) -> Option<Tick> {

@@ -3,14 +3,24 @@
 //! Knows nothing of the store. A conversation ([`Vmm`]) is one connection, without a thread or a runtime of its own;
 //! it may be handed to another thread, which settles and resumes the VM after a cancelled call.
 
+mod cloud_hypervisor;
+mod firecracker;
+mod full_disk;
+mod http;
 mod qemu;
+mod reach;
+#[cfg(test)]
+mod testing;
+mod vz;
 
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
+use crate::sys::{process, socket};
 use crate::types::HypervisorKind;
 
 /// What a VMM says its VM does.
@@ -37,6 +47,22 @@ pub(crate) struct Peer {
     pub(crate) start_ticks: u64,
 }
 
+impl Peer {
+    /// Who listens at the other end of `stream`, a connection to the `vmm` at `api_socket`. With a socket that another
+    /// process opened and handed to the VMM, this is that process.
+    fn of(stream: &UnixStream, api_socket: &Path, vmm: &str) -> Result<Self> {
+        let (pid, uid) = socket::peer(stream).map_err(|e| Error::io("ask who listens at", api_socket, &e))?;
+        let start_ticks = process::start_ticks(pid).map_err(|e| {
+            let shown = api_socket.display();
+            let seen = format!("the {vmm} at {shown} is process {pid}, which is not seen here ({e})");
+            Error::new(Kind::NotSupported, seen).at(api_socket).note(format!(
+                "run this program in the pid namespace of {vmm}, or above it, with /proc mounted"
+            ))
+        })?;
+        Ok(Self { pid, uid, start_ticks })
+    }
+}
+
 /// Where and how a capture is written.
 pub(crate) struct CaptureTarget<'a> {
     /// An existing, empty directory for the VMM's files: absolute path, and held open.
@@ -51,8 +77,19 @@ pub(crate) struct CaptureTarget<'a> {
 pub(crate) struct Captured {
     /// File name of guest memory within the directory; `None` where the VMM has no such file (vz).
     pub(crate) memory_file: Option<&'static str>,
-    /// What that file is: `qemu-stream`, `qemu-mapped-ram`, `raw`.
+    /// What that file is: `qemu-stream`; `qemu-mapped-ram`; `cloud-hypervisor-ranges`, which is the ranges of guest memory
+    /// one after the other, as `state.json` lists them; or `raw`, which is the regions of guest memory one after the
+    /// other, in the order of their guest-physical addresses. `vz-machine-state` where Apple's own file has it all.
     pub(crate) memory_format: &'static str,
+}
+
+/// A disk that the guest may write to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WrittenDisk {
+    /// As the VMM names it.
+    pub(crate) name: String,
+    /// Where this process finds it, if it is there; `None` for what is no file of this machine.
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// What a VMM that was started for it loads: the files of a capture, in place.
@@ -85,7 +122,7 @@ pub(crate) enum MemoryBackend<'a> {
 /// Every call ends within `limit`, or within a limit of its own that grows with guest memory, with a typed error
 /// that has the VMM's words. Ending early stops nothing in the VMM: [`Vmm::settle`] does.
 pub(crate) trait Vmm: Send {
-    /// The version that the VMM gives of itself.
+    /// The version that the VMM gives of itself; empty where it gives none (vz).
     fn version(&self) -> &str;
 
     /// The process at the other end of the socket.
@@ -106,6 +143,17 @@ pub(crate) trait Vmm: Send {
     /// only then may an opener act on a VM that someone else uses, too. A VMM that keeps no such mark says yes.
     fn is_as_we_left_it(&mut self, _limit: &Limit) -> Result<bool> {
         Ok(true)
+    }
+
+    /// Refuses a directory that the VMM, as far as can be told, cannot write to. Asked after [`Vmm::prepare`]; a VMM that
+    /// is given descriptors reaches every directory.
+    fn check_reach(&self, _target: &CaptureTarget<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The disks that the VM has open for writing; none where the VMM does not tell.
+    fn written_disks(&mut self, _limit: &Limit) -> Result<Vec<WrittenDisk>> {
+        Ok(Vec::new())
     }
 
     /// Pauses the guest. It is paused when this returns `Ok`.
@@ -143,15 +191,18 @@ pub(crate) trait Vmm: Send {
 /// `hypervisor` when what answers is not such a VMM, `not_supported` when this build has no driver for it.
 pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Limit) -> Result<Box<dyn Vmm>> {
     match hypervisor {
-        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?)),
-        HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker | HypervisorKind::Vz => Err(Error::new(
-            Kind::NotSupported,
-            format!("this version of libhypeman has no driver for a live {hypervisor} VM; stop it, or use qemu"),
-        )
-        .at(api_socket)),
-        HypervisorKind::Other(name) => {
-            Err(Error::new(Kind::NotSupported, format!("hypervisor {name:?} is newer than this version of libhypeman")))
+        HypervisorKind::Qemu | HypervisorKind::QemuMicrovm => {
+            Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?))
         }
+        HypervisorKind::CloudHypervisor => {
+            Ok(Box::new(cloud_hypervisor::CloudHypervisor::connect(api_socket, limit)?))
+        }
+        HypervisorKind::Firecracker => Ok(Box::new(firecracker::Firecracker::connect(api_socket, limit)?)),
+        HypervisorKind::Vz => Ok(Box::new(vz::Vz::connect(api_socket, limit)?)),
+        HypervisorKind::Other(name) => Err(Error::new(
+            Kind::NotSupported,
+            format!("hypervisor {name:?} is newer than this version of libhypeman"),
+        )),
     }
 }
 
@@ -167,6 +218,6 @@ pub(crate) const MEMORY_FILES: [&str; 4] = [
 pub(crate) const CAPTURE_DIRECTORY: &str = "snapshots/snapshot-latest";
 
 /// How long a VMM may take for an operation on `bytes` of guest memory: a minute, and a second for each 16 MiB.
-pub(crate) fn patience(bytes: u64) -> Duration {
+pub(crate) const fn patience(bytes: u64) -> Duration {
     Duration::from_secs(60 + bytes / (16 << 20))
 }

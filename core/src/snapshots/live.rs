@@ -10,6 +10,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
+use super::disks::refuse_missed;
 use super::plan::{Extent, Plan};
 use super::recover::is_alive;
 use crate::call::{Call, Phase};
@@ -49,14 +50,23 @@ pub(super) fn capture(
 ) -> Result<(Stage, ByteLock, Capture, Vec<OutsideDisk>)> {
     let store = Arc::clone(hm.writable_store()?);
     vmm.prepare(call.limit()).map_err(|error| error.about(&found.id))?;
-    facts.hypervisor_version = Some(vmm.version().to_owned());
+    facts.hypervisor_version = Some(vmm.version().to_owned()).filter(|version| !version.is_empty());
 
     // The payload outlives the stage's being handed to a thread.
     let guest = stage.guest().dir(".")?;
     let root = found.directory.as_deref().map(Dir::open).transpose()?;
     let plan = Plan::make(found, root.as_ref(), &guest, Extent::WithoutImages)?;
-    plan.copy_still(hm.threads(), call)?;
+    let disks = vmm.written_disks(call.limit()).map_err(|error| error.about(&found.id))?;
+    refuse_missed(&plan, found, &disks)?;
     let image = guest.ensure_dir(CAPTURE_DIRECTORY)?;
+    let image_fd = image.to_file()?;
+    let target = CaptureTarget {
+        directory: image.path(),
+        directory_fd: &image_fd,
+        vendor_forms_only: found.server.is_some(),
+    };
+    vmm.check_reach(&target).map_err(|error| error.about(&found.id))?;
+    plan.copy_still(hm.threads(), call)?;
     if matches!(found.hypervisor, HypervisorKind::Qemu | HypervisorKind::QemuMicrovm)
         && let Some(config) = root.as_ref().map(|root| root.read_if_any(QEMU_CONFIG)).transpose()?.flatten()
     {
@@ -95,13 +105,16 @@ pub(super) fn capture(
     store.write_intent(&intent)?;
     let mut held = Held { store, stage, turn, vmm, intent };
 
-    match held.pause_and_write(&plan, &image, hm, found, &mut facts, call) {
+    match held.pause_and_write(&plan, &target, hm, &mut facts, call) {
         Ok(paused) => {
             if was_running {
                 if let Err(error) = held.vmm.resume() {
                     return Err(held.still_paused(&error, None));
                 }
                 facts.paused_ms = Some(milliseconds(paused));
+            } else {
+                // The image is whole; what the VMM was set up with is tried again by whoever captures it next.
+                let _ = held.vmm.settle();
             }
             // A note that stays would only be read, and found to be of a VM that runs.
             let _ = held.store.clear_intent(held.stage.id());
@@ -116,19 +129,12 @@ impl Held {
     fn pause_and_write(
         &mut self,
         plan: &Plan<'_>,
-        image: &Dir,
+        target: &CaptureTarget<'_>,
         hm: &Hypeman,
-        found: &Found,
         facts: &mut Capture,
         call: &mut Call<'_>,
     ) -> Result<Instant> {
-        let directory_fd = image.to_file()?;
-        let target = CaptureTarget {
-            directory: image.path(),
-            directory_fd: &directory_fd,
-            vendor_forms_only: found.server.is_some(),
-        };
-        self.vmm.arm(&target, call.limit())?;
+        self.vmm.arm(target, call.limit())?;
         if self.intent.was_running {
             self.vmm.pause(call.limit())?;
         }
@@ -136,7 +142,7 @@ impl Held {
         let limit = call.limit().clone();
         let captured = self
             .vmm
-            .capture(&target, &limit, &mut |done, total| call.report(Phase::SavingMemory, done, total))?;
+            .capture(target, &limit, &mut |done, total| call.report(Phase::SavingMemory, done, total))?;
         facts.saving_memory_ms = Some(milliseconds(paused));
         facts.memory_format = Some(captured.memory_format.to_owned());
         facts.memory_file = captured.memory_file.map(|file| format!("{CAPTURE_DIRECTORY}/{file}"));

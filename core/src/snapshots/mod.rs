@@ -4,6 +4,7 @@ mod cancel;
 mod compress;
 pub(crate) mod create;
 mod delete;
+mod disks;
 mod get;
 mod inspect;
 mod jobs;

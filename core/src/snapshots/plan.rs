@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::call::{Call, Phase};
@@ -48,12 +49,23 @@ pub(super) enum Extent {
     Whole,
 }
 
+/// When a file is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// While the VM may run.
+    Before,
+    /// While it is paused.
+    Paused,
+}
+
 struct Copy<'g> {
     source: PathBuf,
     /// The directory beneath which the source must lie; a disk from outside was named by the host.
     root: Option<(&'g Dir, PathBuf)>,
     guest: &'g Dir,
     target: PathBuf,
+    device: u64,
+    inode: u64,
     size_bytes: u64,
     /// A disk must be there; any other file may vanish meanwhile.
     is_disk: bool,
@@ -141,6 +153,8 @@ impl<'g> Plan<'g> {
                         root: Some((root, relative.clone())),
                         guest: self.guest,
                         target: relative,
+                        device: stat.device,
+                        inode: stat.inode,
                         size_bytes: stat.size_bytes,
                         is_disk: disk.is_some(),
                     };
@@ -181,6 +195,8 @@ impl<'g> Plan<'g> {
             root: None,
             guest: self.guest,
             target: target.into(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
             size_bytes: metadata.len(),
             is_disk: true,
         };
@@ -190,6 +206,16 @@ impl<'g> Plan<'g> {
             self.written.push(copy)
         }
         Ok(())
+    }
+
+    /// When the file with this identity is copied, if it is.
+    pub(super) fn moment_of(&self, device: u64, inode: u64) -> Option<Moment> {
+        let holds =
+            |copies: &[Copy<'_>]| copies.iter().any(|copy| (copy.device, copy.inode) == (device, inode));
+        if holds(&self.written) {
+            return Some(Moment::Paused);
+        }
+        holds(&self.still).then_some(Moment::Before)
     }
 
     /// Makes directories and links, and copies what the guest does not write.

@@ -1,7 +1,8 @@
-//! What a driver does in the directory that it was given for the VMM's files.
+//! What a driver does in the directory that holds the VMM's files.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -14,8 +15,35 @@ pub(crate) fn create_for_writing(directory: &File, name: &str) -> io::Result<Fil
     Ok(File::from(openat(directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
 }
 
+/// Opens a regular file in `directory` for reading. A symbolic link is an error (`ELOOP`), and so is anything that is no
+/// regular file (`InvalidInput`): opening it waits for nothing.
+pub(crate) fn open_for_reading(directory: &File, name: &str) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = File::from(openat(directory, name, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
 /// Bytes that an ordinary user can still write to the file system of `directory`.
 pub(crate) fn free_bytes(directory: &File) -> io::Result<u64> {
     let facts = fstatvfs(directory)?;
     Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
+}
+
+/// Opens what a VMM wrote in `directory`, with a mode of its own choice, and closes it to others than its owner; only
+/// its owner or root can.
+pub(crate) fn take_written(directory: &File, name: &str) -> io::Result<File> {
+    let file = open_for_reading(directory, name)?;
+    let owner = file.metadata()?.uid();
+    if owner == nix::unistd::geteuid().as_raw() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// Bytes that a file of `directory` takes of the disk.
+pub(crate) fn allocated_bytes(directory: &File, name: &str) -> io::Result<u64> {
+    Ok(open_for_reading(directory, name)?.metadata()?.blocks().saturating_mul(512))
 }

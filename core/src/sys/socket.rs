@@ -44,6 +44,11 @@ pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     Ok(UnixStream::from(fd))
 }
 
+/// Whether `error` only says that a tick is over: nothing is wrong with the socket.
+pub(crate) fn is_tick(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
 /// Pid and uid of the process that listens at the other end. The pid is 0 where this process cannot see it.
 pub(crate) fn peer(stream: &UnixStream) -> io::Result<(i32, u32)> {
     let credentials = getsockopt(stream, sockopt::PeerCredentials)?;

@@ -48,7 +48,8 @@ pub struct Capture {
     /// The version that the VMM gave of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hypervisor_version: Option<String>,
-    /// What the memory file is: `qemu-stream`, `qemu-mapped-ram`, `raw`.
+    /// What the memory file is: `qemu-stream`, `qemu-mapped-ram`, `cloud-hypervisor-ranges` (the ranges of guest memory
+    /// one after the other, as `state.json` beside it lists them), `raw`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_format: Option<String>,
     /// The path of the memory file beneath `guest/`, without the suffix of a compressed one.

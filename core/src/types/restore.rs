@@ -17,6 +17,11 @@ pub struct RestoreSnapshot {
     /// Network interfaces that get another device of the host, by their id in the guest's configuration
     /// (firecracker).
     pub network_overrides: BTreeMap<String, String>,
+    /// Let the VMM read guest memory page by page while the guest runs already (cloud-hypervisor 52 and later). Its
+    /// memory file stays open for as long as that takes.
+    pub on_demand: bool,
+    /// Let the VMM get guest memory from the userfaultfd server that listens at this socket (firecracker).
+    pub uffd_socket: Option<PathBuf>,
     /// Load although the VMM's version or the host differs from what was recorded.
     pub allow_incompatible: bool,
 }
@@ -33,6 +38,9 @@ impl RestoreSnapshot {
     /// The target for a snapshot of `kind`, by the vendor's rules (upstream.md 1.6).
     pub(crate) fn target(&self, kind: &SnapshotKind) -> Result<RestoreTarget> {
         let refuse = |what: String| Err(Error::new(Kind::InvalidRequest, what));
+        if self.on_demand && self.uffd_socket.is_some() {
+            return refuse("on_demand and uffd_socket are two ways of one thing; choose one".to_owned());
+        }
         let asked = match self.target_state {
             None => None,
             Some(InstanceState::Running) => Some(RestoreTarget::Running),

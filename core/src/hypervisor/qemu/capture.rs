@@ -1,30 +1,31 @@
 //! Writing the paused guest's memory and device state into one file.
 
+use std::fs::File;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::image::MEMORY_FILE;
 use super::message::Migration;
 use super::settings::Form;
 use super::{POLL, Qemu};
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
+use crate::hypervisor::full_disk::no_space_or;
 use crate::hypervisor::{CaptureTarget, Captured};
 use crate::sys::disk;
 
-/// The name under which the vendor looks for it.
-const MEMORY_FILE: &str = "memory";
-
-/// With less than this left, a write that failed has met a full disk.
-const FULL_DISK_BYTES: u64 = 1 << 20;
+/// A capture that only waits for the pause.
+#[derive(Debug)]
+pub(super) struct Armed {
+    file: File,
+    form: Form,
+    uri: String,
+}
 
 impl Qemu {
-    pub(super) fn capture_to(
-        &mut self,
-        target: &CaptureTarget<'_>,
-        limit: &Limit,
-        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
-    ) -> Result<Captured> {
+    /// Makes the file, and sets up QEMU to write it: a handful of commands that need no paused guest.
+    pub(super) fn arm_for(&mut self, target: &CaptureTarget<'_>, limit: &Limit) -> Result<Armed> {
         let path = target.directory.join(MEMORY_FILE);
         let file = disk::create_for_writing(target.directory_fd, MEMORY_FILE)
             .map_err(|e| Error::io("create", &path, &e))?;
@@ -34,29 +35,30 @@ impl Qemu {
         };
         let form =
             if plan.has_mapped_ram() && !target.vendor_forms_only { Form::MappedRam } else { Form::Stream };
+        self.borrow_settings(&plan, form, limit)?;
+        let uri = self.lend(&file, &plan, limit)?;
+        Ok(Armed { file, form, uri })
+    }
 
-        let written = self
-            .borrow_settings(&plan, form, limit)
-            .and_then(|()| self.lend(&file, &plan, limit))
-            .and_then(|uri| self.migrate(&uri, target, limit, progress));
-        match &written {
-            // The caller wants to be gone, or QEMU is silent: resuming or settling gives them back.
-            Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Timeout) => {}
-            // What cannot be given back now is tried again then, too; the memory is written or not, all the same.
-            _ => drop(self.give_back(limit)),
-        }
-        written?;
-
+    pub(super) fn capture_to(
+        &mut self,
+        target: &CaptureTarget<'_>,
+        limit: &Limit,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<Captured> {
+        let Armed { file, form, uri } = match self.armed.take() {
+            Some(armed) => armed,
+            None => self.arm_for(target, limit)?,
+        };
+        self.migrate(&uri, target, limit, progress)?;
+        // What is borrowed is given back by whoever resumes or settles: not while the guest waits.
+        let path = target.directory.join(MEMORY_FILE);
         let size_bytes = file.metadata().map_err(|e| Error::io("look at", &path, &e))?.len();
         if size_bytes == 0 {
             let message = format!("QEMU reports success, but wrote nothing to {}", path.display());
             return Err(self.qmp.error(Kind::Hypervisor, message));
         }
-        let memory_format = match form {
-            Form::Stream => "qemu-stream",
-            Form::MappedRam => "qemu-mapped-ram",
-        };
-        Ok(Captured { memory_file: Some(MEMORY_FILE), memory_format })
+        Ok(Captured { memory_file: Some(MEMORY_FILE), memory_format: form.name() })
     }
 
     fn migrate(
@@ -70,7 +72,7 @@ impl Qemu {
         self.qmp.forget_events();
         self.migrating = true;
         if let Err(error) = self.qmp.ask::<Value>("migrate", json!({ "uri": uri }), limit) {
-            return Err(no_space_or(error, target));
+            return Err(no_space_or(error, target, MEMORY_FILE));
         }
         let total = loop {
             let migration: Migration = self.qmp.ask("query-migrate", json!({}), limit)?;
@@ -80,7 +82,7 @@ impl Qemu {
             }
             if !migration.is_active() {
                 self.migrating = false;
-                return Err(no_space_or(self.failure(&migration), target));
+                return Err(no_space_or(self.failure(&migration), target, MEMORY_FILE));
             }
             progress(migration.ram.transferred.min(total), total)?;
             if Instant::now() >= until {
@@ -103,17 +105,4 @@ impl Qemu {
         };
         self.qmp.error(Kind::Hypervisor, format!("QEMU could not save the memory of the VM: {reason}"))
     }
-}
-
-/// `no_space` where that is what stopped QEMU, whose own words may not say so.
-fn no_space_or(error: Error, target: &CaptureTarget<'_>) -> Error {
-    let told = ["No space left on device", "Disk quota exceeded"]
-        .iter()
-        .any(|words| error.message().contains(words));
-    let seen = disk::free_bytes(target.directory_fd).is_ok_and(|free| free < FULL_DISK_BYTES);
-    if error.kind() == Kind::Hypervisor && (told || seen) {
-        let message = format!("{}; free some space and try again", error.message());
-        return Error::new(Kind::NoSpace, message).at(target.directory.join(MEMORY_FILE));
-    }
-    error
 }

@@ -65,7 +65,7 @@ impl Qmp {
 
     /// Opens a new connection to the same process where the old one is broken.
     pub(super) fn revive(&mut self, limit: &Limit) -> Result<()> {
-        if !self.wire.is_broken() {
+        if !self.is_broken() {
             return Ok(());
         }
         let fresh = Self::connect(self.path(), self.patience, limit)?;
@@ -80,6 +80,11 @@ impl Qmp {
 
     pub(super) fn path(&self) -> &Path {
         self.wire.path()
+    }
+
+    /// Whether the connection was lost.
+    pub(super) fn is_broken(&self) -> bool {
+        self.wire.is_broken()
     }
 
     pub(super) fn version(&self) -> &str {

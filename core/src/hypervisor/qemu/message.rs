@@ -102,6 +102,21 @@ pub(super) struct MemorySize {
     pub(super) plugged_memory: u64,
 }
 
+/// A row of `query-block`: a drive of the guest, with or without a medium.
+#[derive(Debug, Deserialize)]
+pub(super) struct Drive {
+    #[serde(default)]
+    pub(super) inserted: Option<Medium>,
+}
+
+/// What is in a drive.
+#[derive(Debug, Deserialize)]
+pub(super) struct Medium {
+    pub(super) file: String,
+    /// Whether the guest cannot write to it.
+    pub(super) ro: bool,
+}
+
 /// A row of `query-fdsets`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -113,11 +128,18 @@ pub(super) struct DescriptorSet {
 /// A descriptor in a set, with the words of the one who put it there.
 #[derive(Debug, Deserialize)]
 struct Descriptor {
+    /// Its number in QEMU.
+    fd: i32,
     #[serde(default)]
     opaque: String,
 }
 
 impl DescriptorSet {
+    /// The number of a descriptor in it; all are of one file.
+    pub(super) fn first(&self) -> Option<i32> {
+        self.fds.first().map(|one| one.fd)
+    }
+
     /// Whether every descriptor in it was put there with the words `mark`.
     pub(super) fn has_mark(&self, mark: &str) -> bool {
         !self.fds.is_empty() && self.fds.iter().all(|one| one.opaque == mark)

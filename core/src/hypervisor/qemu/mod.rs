@@ -1,11 +1,14 @@
-//! The QEMU driver over QMP: `stop`, `migrate` into a file that we opened, `cont`.
+//! The QEMU driver over QMP: `stop`, `migrate` into a file that we opened, `cont`; `migrate-incoming` from one.
 //!
 //! No shell and no path: QEMU gets a descriptor, so it may run as another user, in a jail or in another mount
-//! namespace. Every setting that a capture needs is made just before it and given back after it, since the VM has
-//! other users with migrations of their own.
+//! namespace. Every setting that a capture or a load needs is made just before it and given back after it, since the VM
+//! has other users with migrations of their own.
 
 mod capture;
 mod client;
+mod disks;
+mod image;
+mod load;
 mod message;
 mod prepare;
 mod settings;
@@ -19,11 +22,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use self::capture::Armed;
 use self::client::Qmp;
 use self::message::Status;
 use self::prepare::Plan;
 use self::settings::Borrowed;
-use super::{CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, patience};
+use super::{CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, WrittenDisk, patience};
 use crate::call::Limit;
 use crate::error::{Kind, Result};
 
@@ -36,6 +40,8 @@ pub(super) struct Qemu {
     qmp: Qmp,
     /// What [`Vmm::prepare`] found.
     plan: Option<Plan>,
+    /// What [`Vmm::arm`] set up.
+    armed: Option<Armed>,
     /// What we changed in QEMU and have not given back yet.
     borrowed: Borrowed,
     /// A migration that we started may still be under way.
@@ -45,7 +51,7 @@ pub(super) struct Qemu {
 impl Qemu {
     pub(super) fn connect(api_socket: &Path, limit: &Limit) -> Result<Self> {
         let qmp = Qmp::connect(api_socket, patience(0), limit)?;
-        Ok(Self { qmp, plan: None, borrowed: Borrowed::default(), migrating: false })
+        Ok(Self { qmp, plan: None, armed: None, borrowed: Borrowed::default(), migrating: false })
     }
 
     /// The run state, in QEMU's word.
@@ -70,6 +76,19 @@ impl Vmm for Qemu {
     fn prepare(&mut self, limit: &Limit) -> Result<()> {
         self.plan = Some(self.plan(limit)?);
         Ok(())
+    }
+
+    fn written_disks(&mut self, limit: &Limit) -> Result<Vec<WrittenDisk>> {
+        self.disks_written(limit)
+    }
+
+    fn arm(&mut self, target: &CaptureTarget<'_>, limit: &Limit) -> Result<()> {
+        self.armed = Some(self.arm_for(target, limit)?);
+        Ok(())
+    }
+
+    fn is_as_we_left_it(&mut self, limit: &Limit) -> Result<bool> {
+        self.has_our_mark(limit)
     }
 
     fn pause(&mut self, limit: &Limit) -> Result<()> {
@@ -105,11 +124,11 @@ impl Vmm for Qemu {
 
     fn load(
         &mut self,
-        _source: &LoadSource<'_>,
-        _limit: &Limit,
-        _progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+        source: &LoadSource<'_>,
+        limit: &Limit,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
-        Err(self.qmp.error(Kind::NotSupported, "loading into QEMU is on its way".to_owned()))
+        self.load_from(source, limit, progress)
     }
 
     fn settle(&mut self) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Refusing, while the guest still runs, what QEMU would refuse when it is paused.
+//! Refusing, while the guest still runs, what QEMU would refuse when it is paused; the settings that it has.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::call::Limit;
 use crate::error::{Kind, Result};
 use crate::hypervisor::patience;
 
-/// What a capture has to know of the VM.
+/// What a capture or a load has to know of the VM.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// Every migration capability of this QEMU, and whether it was on.
@@ -44,6 +44,11 @@ impl Qemu {
                            there no second time; if it has not moved to another host, resume and pause it first";
             return Err(self.qmp.error(Kind::InvalidState, message.to_owned()));
         }
+        self.look_at_settings(limit)
+    }
+
+    /// Reads what is changed for a capture or a load. From here on QEMU has the time that its memory takes.
+    pub(super) fn look_at_settings(&mut self, limit: &Limit) -> Result<Plan> {
         let memory: MemorySize = self.qmp.ask("query-memory-size-summary", json!({}), limit)?;
         self.qmp.patience = patience(memory.base_memory.saturating_add(memory.plugged_memory));
         let capabilities = self.qmp.ask("query-migrate-capabilities", json!({}), limit)?;

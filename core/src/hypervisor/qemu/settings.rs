@@ -1,4 +1,4 @@
-//! Migration settings of QEMU's: made for one capture, then given back as they were found.
+//! Migration settings of QEMU's: made for one capture or load, then given back as they were found.
 
 use std::fs::File;
 
@@ -20,13 +20,27 @@ const DEFAULT_BANDWIDTH: u64 = 128 << 20;
 /// The name of our descriptor among those of this monitor, and the mark of our sets.
 const DESCRIPTOR_NAME: &str = "libhypeman";
 
-/// In which form QEMU writes guest memory.
+/// In which form QEMU writes and reads guest memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Pages one after the other as they come, zero pages elided. Every QEMU reads it.
     Stream,
     /// Each page at its own place in a sparse file, so that any page can be found.
     MappedRam,
+}
+
+impl Form {
+    /// The form's name in what we note of a snapshot.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "qemu-stream",
+            Self::MappedRam => "qemu-mapped-ram",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::Stream, Self::MappedRam].into_iter().find(|form| form.name() == name)
+    }
 }
 
 /// What has to be given back.
@@ -51,7 +65,29 @@ enum Descriptor {
 }
 
 impl Qemu {
-    /// Sets up QEMU for writing `form`.
+    /// Does `work` with QEMU set up for `form`, and `file` under the URI that `work` is given.
+    pub(super) fn lending<T>(
+        &mut self,
+        file: &File,
+        plan: &Plan,
+        form: Form,
+        limit: &Limit,
+        work: impl FnOnce(&mut Self, &str) -> Result<T>,
+    ) -> Result<T> {
+        let outcome = self
+            .borrow_settings(plan, form, limit)
+            .and_then(|()| self.lend(file, plan, limit))
+            .and_then(|uri| work(self, &uri));
+        match &outcome {
+            // The caller wants to be gone, or QEMU is silent: resuming or settling gives them back.
+            Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Timeout) => {}
+            // What cannot be given back now is tried again then, too; the work is done or not, all the same.
+            _ => drop(self.give_back(limit)),
+        }
+        outcome
+    }
+
+    /// Sets up QEMU for writing or reading `form`.
     pub(super) fn borrow_settings(&mut self, plan: &Plan, form: Form, limit: &Limit) -> Result<()> {
         // Others would stall the migration (pause-before-switchover), leave memory out of it (x-ignore-shared) or
         // take it from the guest (release-ram). Events spare us the wait for the next look.
@@ -73,7 +109,7 @@ impl Qemu {
 
     /// Gives `file` to QEMU and returns the URI under which it finds it.
     pub(super) fn lend(&mut self, file: &File, plan: &Plan, limit: &Limit) -> Result<String> {
-        // QEMU 11 writes to no regular file by fd:, and 9.0 is the first with a file: that is known to take a set.
+        // QEMU 11 takes no regular file by fd:, and 9.0 is the first with a file: that is known to take a set.
         if plan.has_mapped_ram() {
             // A number of our own, known even if the answer is lost; QEMU reads 31 bits of it.
             let id =
@@ -113,10 +149,15 @@ impl Qemu {
         Ok(())
     }
 
+    /// Whether the settings of a capture of ours are still made.
+    pub(super) fn has_our_mark(&mut self, limit: &Limit) -> Result<bool> {
+        let found: Parameters = self.qmp.ask("query-migrate-parameters", json!({}), limit)?;
+        Ok(found.max_bandwidth == OUR_BANDWIDTH)
+    }
+
     /// Undoes the settings of a conversation whose process was killed in a capture, if there are any.
     pub(super) fn give_back_for_the_dead(&mut self, limit: &Limit) -> Result<()> {
-        let found: Parameters = self.qmp.ask("query-migrate-parameters", json!({}), limit)?;
-        if found.max_bandwidth != OUR_BANDWIDTH {
+        if !self.has_our_mark(limit)? {
             return Ok(());
         }
         let known: Vec<Capability> = self.qmp.ask("query-migrate-capabilities", json!({}), limit)?;

@@ -14,7 +14,7 @@ use std::time::Instant;
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::Peer;
-use crate::sys::{process, socket};
+use crate::sys::socket::{self, is_tick};
 
 /// No message of QEMU's is near this size; what is larger is no QMP.
 const LINE_BYTES: usize = 16 << 20;
@@ -40,8 +40,8 @@ impl Wire {
                     let path = path.to_owned();
                     return Ok(Self { path, stream, received: Vec::new(), searched: 0, broken: false });
                 }
-                Err(e) if is_pause(&e) && Instant::now() < until => {}
-                Err(e) if is_pause(&e) => return Err(no_greeting(path)),
+                Err(e) if is_tick(&e) && Instant::now() < until => {}
+                Err(e) if is_tick(&e) => return Err(no_greeting(path)),
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                     let shown = path.display();
                     let message =
@@ -55,15 +55,7 @@ impl Wire {
 
     /// Who listens. With a socket that another process opened and handed to QEMU, this is that process.
     pub(super) fn peer(&self) -> Result<Peer> {
-        let (pid, uid) =
-            socket::peer(&self.stream).map_err(|e| Error::io("ask who listens at", &self.path, &e))?;
-        let start_ticks = process::start_ticks(pid).map_err(|e| {
-            let seen =
-                format!("the QEMU at {} is process {pid}, which is not seen here ({e})", self.path.display());
-            self.error(Kind::NotSupported, seen)
-                .note("run this program in QEMU's pid namespace, or above it, with /proc mounted")
-        })?;
-        Ok(Peer { pid, uid, start_ticks })
+        Peer::of(&self.stream, &self.path, "QEMU")
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -97,7 +89,7 @@ impl Wire {
                     descriptor = None;
                     left = left.get(sent..).unwrap_or_default();
                 }
-                Err(e) if is_pause(&e) => {
+                Err(e) if is_tick(&e) => {
                     let ended = limit.check();
                     if ended.is_err() || Instant::now() >= until {
                         // Half a command spoils all that would follow it.
@@ -156,7 +148,7 @@ impl Wire {
                 self.received.extend_from_slice(chunk.get(..count).unwrap_or_default());
                 Ok(())
             }
-            Err(e) if is_pause(&e) => Ok(()),
+            Err(e) if is_tick(&e) => Ok(()),
             Err(e) => Err(self.fault(&format!("went away ({e}); look whether its process has ended"))),
         }
     }
@@ -187,8 +179,4 @@ pub(super) fn no_greeting(path: &Path) -> Error {
         path.display()
     );
     Error::new(Kind::Busy, message).at(path)
-}
-
-fn is_pause(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

@@ -48,7 +48,11 @@ pub(super) fn load(
         directory: &directory,
         directory_fd: &directory_fd,
         memory_format: memory_format.as_deref(),
-        memory: MemoryBackend::File,
+        memory: match &request.uffd_socket {
+            Some(socket) => MemoryBackend::Uffd(socket),
+            None if request.on_demand => MemoryBackend::OnDemand,
+            None => MemoryBackend::File,
+        },
         moved: &[],
         network_overrides: &overrides,
     };

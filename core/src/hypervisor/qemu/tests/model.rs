@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 
 use serde_json::{Value, json};
 
@@ -34,6 +34,13 @@ impl Fault {
 /// What this QEMU is and has seen.
 #[derive(Debug)]
 pub(super) struct Model {
+    version: Version,
+    /// It was started with `-incoming defer`.
+    incoming: bool,
+    /// A `stop` came while it waited: what it loads does not run by itself.
+    stays_paused: bool,
+    /// The process is over.
+    pub(super) ended: bool,
     pub(super) status: &'static str,
     pub(super) migration: &'static str,
     /// Looks at a migration until it is complete.
@@ -60,6 +67,10 @@ impl Model {
             capabilities.insert("mapped-ram", false);
         }
         Self {
+            version,
+            incoming: false,
+            stays_paused: false,
+            ended: false,
             status: "running",
             migration: "",
             looks_left: 3,
@@ -73,6 +84,11 @@ impl Model {
             fault: None,
             cancel: None,
         }
+    }
+
+    /// One that was started with `-incoming defer`.
+    pub(super) fn waiting(version: Version) -> Self {
+        Self { status: "inmigrate", incoming: true, ..Self::new(version) }
     }
 
     /// What others would see of it: nothing of ours is left when this is as at first.
@@ -96,7 +112,7 @@ impl Model {
                 return Ok(json!({ "status": now, "running": now == "running" }));
             }
             "stop" if self.status == "running" => self.status = "paused",
-            "stop" => {}
+            "stop" => self.stays_paused = true,
             "cont" => {
                 if self.migration == "active" || self.status == "finish-migrate" {
                     self.aborted = Some(format!("cont in {} with migration {}", self.status, self.migration));
@@ -136,8 +152,16 @@ impl Model {
                 }
             }
             "migrate" => return self.migrate(arguments["uri"].as_str().unwrap()),
+            "query-block" => return Ok(json!([])),
+            "qom-get" => return Ok(json!("pc-q35-10.0-machine")),
+            "migrate-incoming"
+                if arguments.get("exit-on-error").is_some() && self.version == Version::Seven =>
+            {
+                return Err("Parameter 'exit-on-error' is unexpected".to_owned());
+            }
+            "migrate-incoming" => return self.migrate_in(arguments["uri"].as_str().unwrap()),
             "query-migrate" => return Ok(self.look_at_migration()),
-            "migrate_cancel" if self.migration == "active" => self.migration = "cancelled",
+            "migrate_cancel" if self.migration == "active" && !self.incoming => self.migration = "cancelled",
             "migrate_cancel" => {}
             _ => return Err(format!("The command {command} has not been found")),
         }
@@ -148,14 +172,35 @@ impl Model {
         if self.capabilities["x-ignore-shared"] {
             self.aborted = Some("a migration without memory".to_owned());
         }
-        let mut file = match uri.starts_with("fd:") {
+        self.take(uri)?.write_all(self.writes).unwrap();
+        self.migration = "active";
+        Ok(json!({}))
+    }
+
+    fn migrate_in(&mut self, uri: &str) -> Result<Value, String> {
+        if !self.incoming || !self.migration.is_empty() {
+            return Err("The incoming migration has already been started".to_owned());
+        }
+        let mut file = self.take(uri)?;
+        let mut read = Vec::new();
+        file.read_to_end(&mut read).unwrap();
+        let mapped = read.ends_with(b"mapped");
+        if self.capabilities["x-ignore-shared"]
+            || self.capabilities.get("mapped-ram").is_some_and(|&on| on != mapped)
+        {
+            self.fails_with = Some("received capability is off");
+        }
+        self.migration = "active";
+        Ok(json!({}))
+    }
+
+    /// The file behind `uri`: a named one is handed over, one in a set is copied.
+    fn take(&mut self, uri: &str) -> Result<File, String> {
+        match uri.starts_with("fd:") {
             true => self.descriptors.remove(uri),
             false => self.descriptors.get(uri).map(|file| file.try_clone().unwrap()),
         }
-        .ok_or(format!("no descriptor for {uri}"))?;
-        file.write_all(self.writes).unwrap();
-        self.migration = "active";
-        Ok(json!({}))
+        .ok_or(format!("no descriptor for {uri}"))
     }
 
     fn look_at_migration(&mut self) -> Value {
@@ -163,7 +208,19 @@ impl Model {
             self.looks_left = self.looks_left.saturating_sub(1);
             if self.looks_left == 0 {
                 self.migration = if self.fails_with.is_some() { "failed" } else { "completed" };
-                self.status = if self.fails_with.is_some() { self.status } else { "finish-migrate" };
+                self.status = match (self.fails_with, self.incoming) {
+                    (Some(_), _) => self.status,
+                    (None, true) => {
+                        if self.stays_paused {
+                            "paused"
+                        } else {
+                            "running"
+                        }
+                    }
+                    (None, false) => "finish-migrate",
+                };
+                // No one asked it to live on.
+                self.ended = self.incoming && self.fails_with.is_some() && self.version == Version::Seven;
             }
         }
         let mut answer = json!({ "ram": { "transferred": 4096, "total": 64 << 20 } });

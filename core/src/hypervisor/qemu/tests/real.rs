@@ -1,92 +1,13 @@
 //! The driver against a real QEMU under TCG; its firmware is guest enough here.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-use std::{env, fs, thread};
+use std::fs;
 
+use serde_json::{Value, json};
+
+use super::process::{RealQemu, ask, with_each_qemu};
 use super::*;
 use crate::error::Kind;
 use crate::hypervisor::RunState;
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-/// A QEMU process with two QMP sockets. It ends with this value.
-struct RealQemu {
-    process: Child,
-    root: TempDir,
-}
-
-impl RealQemu {
-    fn start(program: &Path, arguments: &[&str]) -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let mut command = Command::new(program);
-        command.args([
-            "-machine",
-            "q35,accel=tcg",
-            "-m",
-            "64M",
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-        ]);
-        for name in ["ours", "other"] {
-            let path = root.path().join(name);
-            command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", path.display()));
-        }
-        let process = command.args(arguments).stderr(Stdio::null()).spawn().unwrap();
-        let mut made = Self { process, root };
-        while Qemu::connect(&made.socket("ours"), &Limit::default()).is_err() {
-            assert_eq!(made.process.try_wait().unwrap(), None, "QEMU ended before it listened");
-            thread::sleep(Duration::from_millis(20));
-        }
-        made
-    }
-
-    fn socket(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
-    }
-
-    fn connect(&self, name: &str) -> Qemu {
-        Qemu::connect(&self.socket(name), &Limit::default()).unwrap()
-    }
-
-    fn out(&self, name: &str) -> PathBuf {
-        let path = self.root.path().join(name);
-        fs::create_dir(&path).unwrap();
-        path
-    }
-}
-
-impl Drop for RealQemu {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Runs `test` with each QEMU that there is: Debian's, and the one that HYPEMAN_TEST_QEMU names.
-#[expect(clippy::print_stdout, reason = "a test that is left out says so")]
-fn with_each_qemu(name: &str, test: impl Fn(&Path)) {
-    let found = env::var_os("PATH").and_then(|all| {
-        env::split_paths(&all).map(|one| one.join("qemu-system-x86_64")).find(|one| one.is_file())
-    });
-    let named = env::var_os("HYPEMAN_TEST_QEMU").map(PathBuf::from);
-    if found.is_none() && named.is_none() {
-        let required = env::var("HYPEMAN_REQUIRE").is_ok_and(|all| all.contains("qemu"));
-        assert!(!required, "{name} needs qemu-system-x86_64: install the package qemu-system-x86");
-        println!("SKIP {name}: there is no qemu-system-x86_64");
-        return;
-    }
-    for program in found.iter().chain(&named) {
-        test(program);
-    }
-}
-
-fn ask(vm: &mut Qemu, command: &str, arguments: Value) -> Value {
-    vm.qmp.ask(command, arguments, &Limit::default()).unwrap()
-}
 
 /// The settings of migrations that this driver touches.
 fn settings(vm: &mut Qemu) -> (Value, Value) {
@@ -125,28 +46,8 @@ fn a_running_vm_is_captured_and_runs_on_with_its_settings_as_they_were() {
             assert!(progress.0 == progress.1 && progress.1 >= 64 << 20, "{progress:?}");
             assert_eq!(settings(&mut other), before);
             assert_eq!(ask(&mut other, "query-fdsets", json!({})), json!([]));
-            load(program, &out.join("memory"), mapped);
         }
     });
-}
-
-/// Loads `memory` into a second QEMU and lets it run.
-fn load(program: &Path, memory: &Path, mapped: bool) {
-    let qemu = RealQemu::start(program, &["-incoming", "defer"]);
-    let mut vm = qemu.connect("ours");
-    let mut uri = format!("exec:cat '{}'", memory.display());
-    if mapped {
-        let capability = json!([{ "capability": "mapped-ram", "state": true }]);
-        ask(&mut vm, "migrate-set-capabilities", json!({ "capabilities": capability }));
-        uri = format!("file:{}", memory.display());
-    }
-    ask(&mut vm, "migrate-incoming", json!({ "uri": uri }));
-    // A memory that cannot be loaded ends this QEMU, and with it the conversation.
-    while ask(&mut vm, "query-migrate", json!({}))["status"] != "completed" {
-        thread::sleep(Duration::from_millis(10));
-    }
-    assert_eq!(vm.run_state(&Limit::default()).unwrap(), RunState::Paused { after_capture: false });
-    vm.resume().unwrap();
 }
 
 #[test]

@@ -27,9 +27,13 @@ pub(super) struct Scripted {
 
 impl Scripted {
     pub(super) fn start(version: Version) -> Self {
+        Self::of(Model::new(version))
+    }
+
+    pub(super) fn of(model: Model) -> Self {
         let root = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(root.path().join("qmp")).unwrap();
-        let model = Arc::new(Mutex::new(Model::new(version)));
+        let model = Arc::new(Mutex::new(model));
         let over = Arc::new(AtomicBool::new(false));
         let server = Server { model: Arc::clone(&model), over: Arc::clone(&over) };
         let thread = std::thread::spawn(move || {
@@ -113,6 +117,9 @@ impl Server {
             Some(Fault::Refuse) => Err("refused by the script".to_owned()),
             _ => model.execute(command, &request["arguments"], file),
         };
+        if model.ended {
+            return None;
+        }
         let answer = match outcome {
             Ok(value) => json!({ "return": value, "id": request["id"] }),
             Err(reason) => {

@@ -1,0 +1,127 @@
+//! Loading a snapshot into a cloud-hypervisor that has no VM.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::capture::MEMORY_FORMAT;
+use super::image::{CONFIG, Image, MEMORY, STATE};
+use super::{CloudHypervisor, NAME, relocate};
+use crate::call::Limit;
+use crate::error::{Error, Kind, Result};
+use crate::hypervisor::reach::{self, Access};
+use crate::hypervisor::{LoadSource, MemoryBackend, Peer, RunState, Vmm};
+use crate::sys::dir::Dir;
+
+/// The first release that restores memory on demand.
+const ON_DEMAND_SINCE: u32 = 52;
+
+impl CloudHypervisor {
+    pub(super) fn load_from(
+        &mut self,
+        source: &LoadSource<'_>,
+        limit: &Limit,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<()> {
+        let on_demand = match source.memory {
+            MemoryBackend::File => false,
+            MemoryBackend::OnDemand => self.api.major() >= ON_DEMAND_SINCE,
+            MemoryBackend::Uffd(_) => {
+                let message = format!("{NAME} takes guest memory from no page server; let it read the file");
+                return Err(self.api.error(Kind::NotSupported, message));
+            }
+        };
+        if let Some(format) = source.memory_format.filter(|format| *format != MEMORY_FORMAT) {
+            let message = format!("{NAME} does not load memory in the form {format}");
+            return Err(Error::new(Kind::Incompatible, message).at(source.directory));
+        }
+        if self.api.info(limit)?.is_some() {
+            let message =
+                format!("this {NAME} has a VM already; start one with an --api-socket and nothing else");
+            return Err(self.api.error(Kind::InvalidState, message));
+        }
+        reach::check(NAME, self.api.peer(), source.directory, source.directory_fd, Access::Read)?;
+        let image = Image::open(source.directory, source.directory_fd)?;
+        self.api.expect_memory(image.memory_bytes);
+        let mut config = image.config.clone();
+        relocate::paths(&mut config, source.moved)?;
+        relocate::networks(&mut config, source.network_overrides)?;
+
+        let mut directory = source.directory.to_owned();
+        if config != image.config {
+            let staging = Staging::make(source.directory, self.api.peer(), &config)?;
+            directory = staging.path();
+            self.staging = Some(staging);
+        }
+        let mut request =
+            json!({ "source_url": format!("file://{}", directory.display()), "prefault": false });
+        if on_demand {
+            request["memory_restore_mode"] = "OnDemand".into();
+        }
+        progress(0, image.memory_bytes)?;
+        let restored = self.api.act("vm.restore", Some(&request), limit).map_err(busy_or);
+        match &restored {
+            // cloud-hypervisor goes on: settling, or the end of this conversation, takes the files away.
+            Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Timeout) => {}
+            _ => self.staging = None,
+        }
+        restored?;
+        match self.run_state(limit)? {
+            RunState::Paused { .. } => progress(image.memory_bytes, image.memory_bytes),
+            state => {
+                let message = format!("{NAME} has loaded the VM, but it is {state:?} instead of paused");
+                Err(self.api.error(Kind::Hypervisor, message))
+            }
+        }
+    }
+}
+
+/// `busy` where a disk of the VM is another one's.
+fn busy_or(error: Error) -> Error {
+    if error.kind() != Kind::Hypervisor || !error.message().contains("holds a lock") {
+        return error;
+    }
+    let path = error.path().map(ToOwned::to_owned).unwrap_or_default();
+    Error::new(Kind::Busy, error.message()).at(path).note("stop that VM, or give this one disks of its own")
+}
+
+/// A snapshot with another configuration: a directory beside it, whose other files are links. Removed when dropped.
+#[derive(Debug)]
+pub(super) struct Staging {
+    parent: Dir,
+    name: String,
+}
+
+impl Staging {
+    fn make(snapshot: &Path, peer: &Peer, config: &Value) -> Result<Self> {
+        let Some(parent) = snapshot.parent() else {
+            let message = format!("{} has no directory around it", snapshot.display());
+            return Err(Error::new(Kind::InvalidRequest, message).at(snapshot));
+        };
+        // A VMM loads once: a directory of this name is of a dead process whose pid came back.
+        let made = Self { parent: Dir::open(parent)?, name: format!(".libhypeman-load-{}", peer.pid) };
+        made.remove();
+        let directory = made.parent.make_dir(&made.name)?;
+        for name in [STATE, MEMORY] {
+            directory.symlink(&snapshot.join(name), Path::new(name))?;
+        }
+        std::io::copy(&mut config.to_string().as_bytes(), &mut &directory.create_new(CONFIG)?)
+            .map_err(|e| Error::io("write", directory.join(CONFIG), &e))?;
+        Ok(made)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.parent.join(&self.name)
+    }
+
+    fn remove(&self) {
+        // What cannot be removed now is removed before the next load.
+        let _ = self.parent.remove_tree(&self.name);
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}

@@ -1,0 +1,123 @@
+//! What cloud-hypervisor answers, as far as we read it.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::hypervisor::RunState;
+
+/// The words of an answer that are shown where they are none of the known forms.
+const WORDS: usize = 400;
+
+/// The answer to `vmm.ping`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Ping {
+    /// `53.0.0`; a development build has the number of the release after it.
+    pub(super) version: String,
+    /// `v53.0` or `v53.0-246-gae44c2971`.
+    #[serde(default)]
+    pub(super) build_version: String,
+}
+
+/// The answer to `vm.info`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    pub(super) state: String,
+    pub(super) config: Config,
+    #[serde(default)]
+    pub(super) memory_actual_size: u64,
+}
+
+impl Info {
+    pub(super) fn run_state(&self) -> RunState {
+        match self.state.as_str() {
+            "Running" => RunState::Running,
+            "Paused" => RunState::Paused { after_capture: false },
+            // Configured, but not booted; or shut down.
+            "Created" => RunState::NotStarted,
+            "Shutdown" => RunState::Shutdown,
+            _ => RunState::Other,
+        }
+    }
+}
+
+/// A VM's configuration: what may stand in the way of a snapshot.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Config {
+    #[serde(default)]
+    pub(super) memory: Memory,
+    /// VFIO.
+    #[serde(default)]
+    pub(super) devices: Option<Vec<IgnoredAny>>,
+    /// vfio-user.
+    #[serde(default)]
+    pub(super) user_devices: Option<Vec<IgnoredAny>>,
+    #[serde(default)]
+    pub(super) vdpa: Option<Vec<IgnoredAny>>,
+    #[serde(default)]
+    pub(super) landlock_enable: bool,
+    #[serde(default)]
+    pub(super) landlock_rules: Option<Vec<LandlockRule>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Memory {
+    #[serde(default)]
+    pub(super) shared: bool,
+    #[serde(default)]
+    pub(super) zones: Option<Vec<MemoryZone>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct MemoryZone {
+    #[serde(default)]
+    pub(super) file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) shared: bool,
+}
+
+/// What the process may open beside the files of its configuration.
+#[derive(Debug, Deserialize)]
+pub(super) struct LandlockRule {
+    pub(super) path: PathBuf,
+    /// `rw`, `r` or `w`.
+    pub(super) access: String,
+}
+
+/// The VMM's own words for an error: an array of strings, outermost first, or an object from its HTTP server that has
+/// raw line feeds in its text.
+pub(super) fn words(body: &[u8]) -> String {
+    let printable: Vec<u8> = body.iter().map(|&byte| if byte < b' ' { b' ' } else { byte }).collect();
+    let told = match serde_json::from_slice::<Value>(&printable) {
+        Ok(Value::Array(causes)) => {
+            let causes: Vec<_> = causes.iter().filter_map(Value::as_str).collect();
+            causes.join(": ")
+        }
+        Ok(Value::Object(object)) => {
+            object.get("error").and_then(Value::as_str).unwrap_or_default().to_owned()
+        }
+        _ => String::from_utf8_lossy(&printable).trim().chars().take(WORDS).collect(),
+    };
+    if told.is_empty() { "it gives no reason; look at its log".to_owned() } else { told }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_the_vmm_are_read_in_every_form() {
+        for (body, told) in [
+            (&br#"["Error from API","VM is not running"]"#[..], "Error from API: VM is not running"),
+            (b"{ \"error\": \"Invalid request.\nAll dropped.\" }", "Invalid request. All dropped."),
+            (b"plain text\n", "plain text"),
+            (b"", "it gives no reason; look at its log"),
+            (b"{}", "it gives no reason; look at its log"),
+        ] {
+            assert_eq!(words(body), told);
+        }
+        assert!(words(&[b'x'; 100_000]).len() < 1000);
+    }
+}
