@@ -19,6 +19,7 @@ mount -t proc none /ram/proc
 
 work() {
     log=/ram/$1.log
+    touch $log
     chroot /ram "/$@" >$log 2>&1 &
     until grep -q FILLED $log; do
         if ! kill -0 $!; then

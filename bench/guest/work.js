@@ -3,7 +3,8 @@
 
 const zlib = require('node:zlib')
 
-const objects = Array.from({ length: 150_000 }, (_, i) => ({ id: i, label: `object ${i}`, next: null, at: Date.now() + i }))
+const object = i => ({ id: i, label: `object ${i}`, next: null, at: Date.now() + i })
+const objects = Array.from({ length: 400_000 }, (_, i) => object(i))
 objects.forEach((object, i) => (object.next = objects[(i * 7) % objects.length]))
 const sources = Array.from({ length: 1500 }, (_, i) => `function f${i}(a, b) { return a * ${i} + b }\n`.repeat(40))
 const buffers = sources.slice(0, 200).map(source => zlib.gzipSync(source + Math.random()))

@@ -7,7 +7,10 @@ import random
 import sqlite3
 import time
 
-records = [{"id": i, "name": f"user-{i}", "tags": [f"tag-{i % 97}", f"team-{i % 13}"], "score": i * 1.5} for i in range(60_000)]
+records = [
+    {"id": i, "name": f"user-{i}", "tags": [f"tag-{i % 97}", f"team-{i % 13}"], "score": i * 1.5}
+    for i in range(120_000)
+]
 texts = [json.dumps(records[i : i + 1000]) for i in range(0, len(records), 1000)]
 floats = array.array("d", (random.random() for _ in range(1_000_000)))
 blobs = [os.urandom(4096) for _ in range(1500)]
