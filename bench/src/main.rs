@@ -56,7 +56,8 @@ fn bench(options: Options) -> Result<ExitCode> {
             is_whole = false;
         }
     }
-    if is_plotted && let Err(error) = lines::sweep::sweep(&mut scene).and_then(|points| report.plot(&points)) {
+    if is_plotted && let Err(error) = lines::sweep::sweep(&mut scene).and_then(|points| report.plot(&points))
+    {
         println!("SKIP {PLOT}: {error}");
         is_whole = false;
     }

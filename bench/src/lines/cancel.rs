@@ -11,10 +11,13 @@ use crate::random::Random;
 use crate::samples::{Samples, quantile};
 use crate::scene::Scene;
 
+/// How far a compression may come before it is ended: far enough that every thread is inside a frame.
+const PER_MILLE: u64 = 10;
+
 /// The 99th percentile of `snapshots.cancel_compression`, each at another place of the image. It includes the end of
 /// the frames that were being encoded, and the record, rewritten and flushed.
 pub fn cancel(scene: &mut Scene) -> Result<Samples> {
-    let times = if scene.options.quick { 20 } else { 100 };
+    let times = if scene.options.quick { 10 } else { 100 };
     let rounds = scene.options.rounds();
     let stage = scene.stage(Content::Busy, Zeros::Written)?;
     let id = stage.capture()?;
@@ -23,7 +26,7 @@ pub fn cancel(scene: &mut Scene) -> Result<Samples> {
     for _ in 0..rounds {
         let mut spent_ms = Vec::new();
         for _ in 0..times {
-            start(&stage.hm, &id, source.below(100))?;
+            start(&stage.hm, &id, source.below(PER_MILLE))?;
             let start = Instant::now();
             stage.hm.snapshots().cancel_compression(&id)?;
             spent_ms.push(start.elapsed().as_secs_f64() * 1e3);
@@ -36,7 +39,7 @@ pub fn cancel(scene: &mut Scene) -> Result<Samples> {
 
 /// The 99th percentile of `close` during a compression. The next opener resumes the job.
 pub fn close(scene: &mut Scene) -> Result<Samples> {
-    let times = if scene.options.quick { 5 } else { 20 };
+    let times = if scene.options.quick { 3 } else { 20 };
     let rounds = scene.options.rounds();
     let stage = scene.stage(Content::Busy, Zeros::Written)?;
     let id = stage.capture()?;
@@ -46,7 +49,7 @@ pub fn close(scene: &mut Scene) -> Result<Samples> {
         let mut spent_ms = Vec::new();
         for _ in 0..times {
             let hm = Hypeman::open(stage.hm.data_dir())?;
-            start(&hm, &id, source.below(100))?;
+            start(&hm, &id, source.below(PER_MILLE))?;
             let start = Instant::now();
             hm.close();
             spent_ms.push(start.elapsed().as_secs_f64() * 1e3);

@@ -36,11 +36,7 @@ pub fn against_tool(scene: &mut Scene, codec: Codec) -> Result<Samples> {
     })
 }
 
-fn measure(
-    scene: &mut Scene,
-    codec: Codec,
-    peer: fn(&Path, [&str; 2], &Path) -> Command,
-) -> Result<Samples> {
+fn measure(scene: &mut Scene, codec: Codec, peer: fn(&Path, [&str; 2], &Path) -> Command) -> Result<Samples> {
     let rounds = scene.options.rounds();
     let stage = scene.stage(Content::Busy, Zeros::Written)?;
     let id = stage.compressed_snapshot(codec)?;

@@ -74,7 +74,8 @@ fn panel(out: &mut String, points: &[Point], top: f64, title: &str, curves: &[Cu
         text(out, LEFT + 180.0 * number as f64, top - 10.0, "start", curve.colour, curve.name);
         for (column, point) in points.iter().enumerate() {
             let (at_x, at_y) = (x(column), y((curve.figure)(point)));
-            let _ = writeln!(out, "<circle cx=\"{at_x}\" cy=\"{at_y:.1}\" r=\"4\" fill=\"{}\"/>", curve.colour);
+            let _ =
+                writeln!(out, "<circle cx=\"{at_x}\" cy=\"{at_y:.1}\" r=\"4\" fill=\"{}\"/>", curve.colour);
             if let Some(before) = column.checked_sub(1).map(|before| &points[before])
                 && before.codec.algorithm == point.codec.algorithm
             {
@@ -89,10 +90,8 @@ fn same_frames(one: &Point, other: &Point) -> bool {
 }
 
 fn line(out: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str) {
-    let _ = writeln!(
-        out,
-        "<line x1=\"{x1}\" y1=\"{y1:.1}\" x2=\"{x2}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>"
-    );
+    let _ =
+        writeln!(out, "<line x1=\"{x1}\" y1=\"{y1:.1}\" x2=\"{x2}\" y2=\"{y2:.1}\" stroke=\"{colour}\"/>");
 }
 
 fn text(out: &mut String, x: f64, y: f64, anchor: &str, colour: &str, words: &str) {
