@@ -1,6 +1,8 @@
 /* Takes a compressed snapshot of a running VM that is registered as `demo`.
  *
- * cc -Iinclude examples/snapshot.c -Ltarget/release -lhypeman -o snapshot && ./snapshot DATA_DIR
+ * After `cargo xtask setup`, from the root of the clone:
+ * cc -Iinclude examples/snapshot.c -Ltarget/release -lhypeman -Wl,-rpath,$PWD/target/release -o snapshot
+ * ./snapshot DATA_DIR
  */
 #include <hypeman.h>
 #include <stdio.h>

@@ -1053,8 +1053,8 @@ hypeman_status hypeman_snapshot_wait(const struct hypeman_handle *handle,
  *
  * settings: NULL repeats those of the snapshot. out: the snapshot as it is then, for hypeman_snapshot_free.
  *
- * Errors: invalid_request, not_found, invalid_state when it is compressed or being compressed already or has no
- * memory, closed, errors of the disk.
+ * Errors: invalid_request, not_found, invalid_state when it is compressed already or has no memory, busy when it is
+ * being compressed, closed, errors of the disk.
  */
 hypeman_status hypeman_snapshot_compress(const struct hypeman_handle *handle,
                                          const char *id,

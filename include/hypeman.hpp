@@ -81,7 +81,6 @@ inline const char *text(const std::optional<std::filesystem::path> &given) {
     return given ? text(given->native()) : nullptr;
 }
 
-inline std::string string(const char *borrowed) { return borrowed ? borrowed : ""; }
 inline std::optional<std::string> optional(const char *borrowed) {
     return borrowed ? std::optional<std::string>(borrowed) : std::nullopt;
 }

@@ -130,8 +130,8 @@ export interface Snapshots {
    * Starts compressing raw memory in the background: again after an error or a cancel, or for the first time. Without
    * `compression`, with the settings of the record.
    *
-   * @throws {HypemanError} `invalid_request`, `not_found`, `invalid_state` when it is compressed or being compressed
-   * already, or has no memory
+   * @throws {HypemanError} `invalid_request`, `not_found`, `invalid_state` when it is compressed already or has no
+   * memory, `busy` when it is being compressed
    */
   compress(id: string, body?: SnapshotCompressParams): Promise<Snapshot>
 

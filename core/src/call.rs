@@ -146,7 +146,10 @@ impl Limit {
     /// Fails with `cancelled` or `timeout` once the call has to stop.
     pub(crate) fn check(&self) -> Result<()> {
         if self.cancel.is_cancelled() {
-            return Err(Error::new(Kind::Cancelled, "the call was cancelled; nothing was kept of it"));
+            return Err(Error::new(
+                Kind::Cancelled,
+                "the call was cancelled by its token or its progress callback",
+            ));
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(Error::new(

@@ -146,9 +146,7 @@ impl Error {
         let (kind, advice) = match errno {
             Some(libc::ENOSPC) => (Kind::NoSpace, "; free some space and try again"),
             Some(libc::EDQUOT) => (Kind::NoSpace, "; raise the quota and try again"),
-            Some(libc::EROFS) => {
-                (Kind::Permission, "; open a data directory on a writable file system, or read-only")
-            }
+            Some(libc::EROFS) => (Kind::Permission, "; use a data directory on a writable file system"),
             Some(libc::EACCES | libc::EPERM) => (Kind::Permission, "; give this user access to it"),
             Some(libc::EMFILE | libc::ENFILE) => (Kind::Io, "; raise the limit of open files (ulimit -n)"),
             Some(libc::EFBIG) => (Kind::NoSpace, "; raise the limit of file sizes (ulimit -f)"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hypeman_core::{Phase, Result};
 
-use crate::border::{free, look};
+use crate::border::free;
 use crate::options::{self, Options};
 
 /// Ends running calls. The one object that is made to be used from several threads at once.
@@ -22,7 +22,10 @@ pub extern "C" fn hypeman_cancel_new() -> Option<Box<Cancel>> {
 /// be taken back. Any thread, at any time; safe in a signal handler. NULL is fine.
 #[unsafe(no_mangle)]
 pub extern "C" fn hypeman_cancel_request(cancel: Option<&Cancel>) {
-    look(cancel, (), |cancel| cancel.0.cancel());
+    // Without the border: it may install a panic hook, which no signal handler may; one atomic store cannot panic.
+    if let Some(cancel) = cancel {
+        cancel.0.cancel();
+    }
 }
 
 /// Frees a token. Calls that were given it go on and can then no longer be cancelled by it. NULL is fine.

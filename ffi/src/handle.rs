@@ -124,6 +124,16 @@ pub(crate) fn opened(handle: Option<&Handle>) -> Result<&Hypeman> {
     required(handle, "the handle").map(|handle| &handle.hm)
 }
 
+/// The library behind `handle`, and the id that a call of it was given.
+///
+/// # Safety
+/// `id` is NULL or a text that is valid as long as `handle` is.
+pub(crate) unsafe fn opened_for(handle: Option<&Handle>, id: *const c_char) -> Result<(&Hypeman, &str)> {
+    // SAFETY: what the caller promises.
+    let id = required(unsafe { text(id, "id") }?, "id")?;
+    Ok((opened(handle)?, id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

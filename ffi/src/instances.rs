@@ -8,7 +8,7 @@ use hypeman_core::{HypervisorKind, RegisterInstance, Result};
 use crate::border::{answer, array, hand_out, invalid, path, required, text};
 use crate::compression::{Compression, compression};
 use crate::error::Error;
-use crate::handle::{Handle, opened};
+use crate::handle::{Handle, opened, opened_for};
 use crate::instance::{Instance, Instances};
 use crate::options::{self, Options};
 use crate::status::Status;
@@ -133,8 +133,8 @@ pub unsafe extern "C" fn hypeman_instance_get(
 ) -> Status {
     hand_out(out, err, || {
         // SAFETY: NULL or a valid text, as the header asks.
-        let id = required(unsafe { text(id, "id") }?, "id")?;
-        opened(handle)?.instances().get(id).map(Instance::from)
+        let (hm, id) = unsafe { opened_for(handle, id) }?;
+        hm.instances().get(id).map(Instance::from)
     })
 }
 
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn hypeman_instance_unregister(
 ) -> Status {
     answer(err, || {
         // SAFETY: NULL or a valid text, as the header asks.
-        let id = required(unsafe { text(id, "id") }?, "id")?;
-        opened(handle)?.instances().unregister(id)
+        let (hm, id) = unsafe { opened_for(handle, id) }?;
+        hm.instances().unregister(id)
     })
 }

@@ -7,7 +7,7 @@ use crate::border::{answer, hand_out, required, text};
 use crate::call::{CallOptions, call};
 use crate::compression::{Compression, compression};
 use crate::error::Error;
-use crate::handle::{Handle, opened};
+use crate::handle::{Handle, opened, opened_for};
 use crate::inspection::Inspection;
 use crate::requests::{CreateOptions, ListOptions, creation, filter};
 use crate::snapshot::{Snapshot, Snapshots};
@@ -70,8 +70,8 @@ pub unsafe extern "C" fn hypeman_snapshot_get(
 ) -> Status {
     hand_out(out, err, || {
         // SAFETY: NULL or a valid text, as the header asks.
-        let id = required(unsafe { text(id, "id") }?, "id")?;
-        opened(handle)?.snapshots().get(id).map(Snapshot::from)
+        let (hm, id) = unsafe { opened_for(handle, id) }?;
+        hm.snapshots().get(id).map(Snapshot::from)
     })
 }
 
@@ -86,8 +86,8 @@ pub unsafe extern "C" fn hypeman_snapshot_delete(
 ) -> Status {
     answer(err, || {
         // SAFETY: NULL or a valid text, as the header asks.
-        let id = required(unsafe { text(id, "id") }?, "id")?;
-        opened(handle)?.snapshots().delete(id)
+        let (hm, id) = unsafe { opened_for(handle, id) }?;
+        hm.snapshots().delete(id)
     })
 }
 
@@ -107,8 +107,8 @@ pub unsafe extern "C" fn hypeman_snapshot_wait(
 ) -> Status {
     hand_out(out, err, || {
         // SAFETY: NULL or valid, as the header asks.
-        let (id, call) = unsafe { (text(id, "id")?, call(options)?) };
-        opened(handle)?.snapshots().wait(required(id, "id")?, call).map(Snapshot::from)
+        let ((hm, id), call) = unsafe { (opened_for(handle, id)?, call(options)?) };
+        hm.snapshots().wait(id, call).map(Snapshot::from)
     })
 }
 
@@ -117,8 +117,8 @@ pub unsafe extern "C" fn hypeman_snapshot_wait(
 ///
 /// settings: NULL repeats those of the snapshot. out: the snapshot as it is then, for hypeman_snapshot_free.
 ///
-/// Errors: invalid_request, not_found, invalid_state when it is compressed or being compressed already or has no
-/// memory, closed, errors of the disk.
+/// Errors: invalid_request, not_found, invalid_state when it is compressed already or has no memory, busy when it is
+/// being compressed, closed, errors of the disk.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hypeman_snapshot_compress(
     handle: Option<&Handle>,
@@ -129,8 +129,8 @@ pub unsafe extern "C" fn hypeman_snapshot_compress(
 ) -> Status {
     hand_out(out, err, || {
         // SAFETY: NULL or valid, as the header asks.
-        let (id, settings) = unsafe { (text(id, "id")?, compression(settings)?) };
-        opened(handle)?.snapshots().compress(required(id, "id")?, settings.as_ref()).map(Snapshot::from)
+        let ((hm, id), settings) = unsafe { (opened_for(handle, id)?, compression(settings)?) };
+        hm.snapshots().compress(id, settings.as_ref()).map(Snapshot::from)
     })
 }
 
@@ -148,8 +148,8 @@ pub unsafe extern "C" fn hypeman_snapshot_cancel_compression(
 ) -> Status {
     hand_out(out, err, || {
         // SAFETY: NULL or a valid text, as the header asks.
-        let id = required(unsafe { text(id, "id") }?, "id")?;
-        opened(handle)?.snapshots().cancel_compression(id).map(Snapshot::from)
+        let (hm, id) = unsafe { opened_for(handle, id) }?;
+        hm.snapshots().cancel_compression(id).map(Snapshot::from)
     })
 }
 
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn hypeman_snapshot_inspect(
 ) -> Status {
     hand_out(out, err, || {
         // SAFETY: NULL or a valid text, as the header asks.
-        let id = required(unsafe { text(id, "id") }?, "id")?;
-        opened(handle)?.snapshots().inspect(id).map(Inspection::from)
+        let (hm, id) = unsafe { opened_for(handle, id) }?;
+        hm.snapshots().inspect(id).map(Inspection::from)
     })
 }

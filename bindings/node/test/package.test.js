@@ -58,7 +58,7 @@ test('the types are those of tests/conformance/api.json', () => {
   }
   const requests = { RegisterInstance: 'InstanceRegisterParams', CreateSnapshot: 'SnapshotCreateParams', SnapshotFilter: 'SnapshotListParams' }
   for (const [name, ours] of Object.entries({ ...requests, Progress: 'Progress' })) {
-    assert.deepEqual(declared(ours).all, api.requests[name].toSorted(), name)
+    assert.deepEqual(declared(ours).all, [...api.requests[name]].sort(), name)
   }
   const camel = key => key.replace(/_(\w)/g, (_, letter) => letter.toUpperCase())
   assert.deepEqual(declared('OpenOptions').all, ['dataDir', ...api.requests.Options.map(camel)].sort())

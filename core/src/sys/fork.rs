@@ -110,8 +110,74 @@ extern "C" fn close_in_child() {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read, Write};
     use std::os::fd::AsRawFd;
+    use std::path::Path;
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, Pid, fork};
+
+    use super::*;
+    use crate::sys::lock::{ByteLock, Sharing};
+
+    fn lock(path: &Path) -> Option<ByteLock> {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        ByteLock::try_take(file, 0, Sharing::Exclusive, path).unwrap()
+    }
+
+    /// Forks a child that does `part` and ends.
+    fn in_child(part: impl FnOnce()) -> Pid {
+        // SAFETY: the child touches what only this thread uses, and ends without returning into the test harness.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Parent { child } => child,
+            ForkResult::Child => {
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(part));
+                // SAFETY: ends this process alone, at once.
+                unsafe { libc::_exit(i32::from(done.is_err())) }
+            }
+        }
+    }
+
+    #[test]
+    fn a_lock_does_not_outlive_its_owner_in_a_child_that_it_forked() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("lock");
+        // Ends when this test lets go of it, and with it the child that outlives its parent.
+        let (mut lasts, life) = std::io::pipe().unwrap();
+        let (mut told, mut tell) = std::io::pipe().unwrap();
+        let mut life = Some(life);
+        // Registers the handler here: a process that is forked in the middle of that could not.
+        drop(lock(&path));
+
+        let owner = in_child(|| {
+            life = None;
+            let _held = lock(&path).unwrap();
+            in_child(|| {
+                tell.write_all(b"forked").unwrap();
+                lasts.read_to_end(&mut Vec::new()).unwrap();
+            });
+            lasts.read_to_end(&mut Vec::new()).unwrap();
+        });
+        told.read_exact(&mut [0; 6]).unwrap();
+        assert!(lock(&path).is_none(), "its owner lives");
+        kill(owner, Signal::SIGKILL).unwrap();
+        waitpid(owner, None).unwrap();
+        assert!(lock(&path).is_some(), "only the child lives, which does not own it");
+        drop(life);
+    }
+
+    #[test]
+    fn a_child_that_ends_leaves_the_lock_to_its_parent() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("lock");
+        let mut held = Some(lock(&path).unwrap());
+        let child = in_child(|| drop(held.take()));
+        assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+        assert!(held.is_some() && lock(&path).is_none());
+        drop(held);
+        assert!(lock(&path).is_some());
+    }
 
     #[test]
     fn many_files_find_a_slot_and_give_it_back() {

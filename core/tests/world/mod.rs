@@ -1,4 +1,5 @@
-//! A data directory, instances beside it, and the calls that most stories make.
+//! Where the stories play: a data directory, and instances that need no VMM.
+#![allow(dead_code, reason = "not every test program that shares this file tells every story")]
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -41,6 +42,7 @@ impl World {
     }
 }
 
+/// Guest memory, partly zero.
 pub fn memory() -> Vec<u8> {
     let mut memory = vec![0; 4 << 20];
     for (i, byte) in memory.iter_mut().enumerate().take(1 << 20) {
@@ -51,6 +53,10 @@ pub fn memory() -> Vec<u8> {
 
 pub fn standby() -> CreateSnapshot {
     CreateSnapshot::new(SnapshotKind::Standby)
+}
+
+pub fn stopped() -> CreateSnapshot {
+    CreateSnapshot::new(SnapshotKind::Stopped)
 }
 
 pub fn create(

@@ -15,6 +15,14 @@ impl Counts {
     pub const ONE_PASSED: Self = Self { passed: 1, failed: 0, skipped: 0 };
     pub const ONE_FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
 
+    /// Moves tests that only said that they were skipped from the passed ones: `announced` is how many lines said so.
+    /// A test program of Rust has no other way; those that do have one count them already.
+    #[must_use]
+    pub fn without_silent_skips(self, announced: usize) -> Self {
+        let silent = announced.saturating_sub(self.skipped).min(self.passed);
+        Self { passed: self.passed - silent, skipped: self.skipped + silent, ..self }
+    }
+
     /// Tells whether no test ran at all.
     pub fn is_empty(self) -> bool {
         self == Self::default()
@@ -31,8 +39,7 @@ impl AddAssign for Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
-        if self.skipped > 0 { write!(f, ", {} skipped", self.skipped) } else { Ok(()) }
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
     }
 }
 
@@ -109,8 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_names_skipped_tests_only_where_there_are_some() {
-        assert_eq!(counts(3, 0, 0).to_string(), "3 passed, 0 failed");
-        assert_eq!(counts(3, 1, 2).to_string(), "3 passed, 1 failed, 2 skipped");
+    fn a_skip_that_a_test_only_speaks_of_is_not_a_pass() {
+        assert_eq!(counts(5, 0, 0).without_silent_skips(2), counts(3, 0, 2));
+        assert_eq!(counts(5, 0, 2).without_silent_skips(2), counts(5, 0, 2), "the runner counted them");
+    }
+
+    #[test]
+    fn the_last_line_is_plain() {
+        assert_eq!(counts(3, 1, 2).to_string(), "3 passed, 1 failed");
     }
 }

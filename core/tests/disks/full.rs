@@ -1,8 +1,7 @@
-//! A disk that is full: a typed error, nothing lost, nothing left behind. On a real tmpfs, so only as root.
+//! A disk that is full: a typed error, nothing lost, nothing left behind.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hypeman_core::{
@@ -10,34 +9,7 @@ use hypeman_core::{
     SnapshotFilter, SnapshotKind,
 };
 
-/// A file system of a few MiB, unmounted when dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    #[expect(clippy::print_stdout, reason = "a test that is left out says so")]
-    fn mount(at: &Path, mebibytes: u32) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        let size = format!("size={mebibytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).output();
-        let required =
-            std::env::var("HYPEMAN_REQUIRE").is_ok_and(|list| list.split(',').any(|one| one == "root"));
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(at.to_owned())),
-            _ if required => panic!("HYPEMAN_REQUIRE names root, but tmpfs cannot be mounted: {mounted:?}"),
-            _ => {
-                println!("SKIP full_disk: tmpfs cannot be mounted (need root)");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
-    }
-}
+use crate::disk::Disk;
 
 /// Guest memory that no codec makes smaller.
 fn noise(bytes: usize) -> Vec<u8> {
@@ -61,7 +33,9 @@ fn standby_vm(hm: &Hypeman, directory: PathBuf, memory: &[u8]) {
 #[test]
 fn a_create_that_meets_a_full_disk_leaves_nothing_and_can_be_repeated() {
     let temp = tempfile::tempdir().unwrap();
-    let Some(_disk) = SmallDisk::mount(&temp.path().join("small"), 8) else { return };
+    let Some(_disk) = Disk::tmpfs(&temp.path().join("small"), 8, "a_create_that_meets_a_full_disk") else {
+        return;
+    };
     let data = temp.path().join("small/data");
     let hm = Hypeman::open(&data).unwrap();
     standby_vm(&hm, temp.path().join("web"), &noise(6 << 20));
@@ -81,7 +55,10 @@ fn a_create_that_meets_a_full_disk_leaves_nothing_and_can_be_repeated() {
 #[test]
 fn a_compression_that_meets_a_full_disk_keeps_the_raw_memory_and_can_be_repeated() {
     let temp = tempfile::tempdir().unwrap();
-    let Some(_disk) = SmallDisk::mount(&temp.path().join("small"), 16) else { return };
+    let Some(_disk) = Disk::tmpfs(&temp.path().join("small"), 16, "a_compression_that_meets_a_full_disk")
+    else {
+        return;
+    };
     let data = temp.path().join("small/data");
     let hm = Hypeman::open(&data).unwrap();
     let memory = noise(6 << 20);
