@@ -5,17 +5,22 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hypeman_core::{
     Call, CompressionConfig, CompressionState, CreateSnapshot, Hypeman, RegisterInstance, SnapshotKind,
 };
 
+use crate::Result;
 use crate::images::{self, Content, Zeros};
 use crate::options::Options;
-use crate::peer::{self, Cost};
-use crate::{Result, peer::ours};
+use crate::peer::{self, Cost, ours};
 
 const MEMORY: &str = "snapshots/snapshot-latest/memory";
+// A background job on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// The name of the VM.
 pub const VM: &str = "vm";
 
@@ -84,20 +89,38 @@ impl Stage {
             compression: Some(CompressionConfig::off()),
             ..CreateSnapshot::new(SnapshotKind::Standby)
         };
-        Ok(self.hm.instances().snapshots().create(VM, &request, Call::default())?.id)
+        let id = self.hm.instances().snapshots().create(VM, &request, Call::default())?.id;
+        self.settle(&id)?;
+        Ok(id)
+    }
+
+    /// Waits until the job of a snapshot has ended, so that what it does after its callers were answered is not
+    /// measured with something else: its note is gone then.
+    fn settle(&self, id: &str) -> Result<()> {
+        let note = self.directory.join("data/snapshots/.libhypeman/jobs").join(id);
+        let start = Instant::now();
+        while note.exists() {
+            if start.elapsed() > PATIENCE {
+                return Err(format!("the job of {id} does not end").into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// Compresses the raw memory of a snapshot, to the end: written, read back, checked, flushed, the raw file gone.
     pub fn compress(&self, id: &str, codec: Codec) -> Result<Cost> {
         let config = CompressionConfig::with(codec.algorithm, Some(codec.level));
-        ours(|| {
+        let cost = ours(|| {
             self.hm.snapshots().compress(id, Some(&config))?;
             let done = self.hm.snapshots().wait(id, Call::default())?;
             match done.compression_state {
                 Some(CompressionState::Compressed) => Ok(()),
                 _ => Err(format!("compression did not end well: {:?}", done.compression_error).into()),
             }
-        })
+        })?;
+        self.settle(id)?;
+        Ok(cost)
     }
 
     /// A snapshot that is compressed with `codec`, made when it is first asked for.
