@@ -29,7 +29,7 @@ impl Scene {
     /// Makes the directory to work in: on tmpfs where there is room, so that disks are not what is measured.
     pub fn new(options: Options) -> Result<Self> {
         let memory = Path::new("/dev/shm");
-        let free = statvfs(memory).map(|stat| stat.blocks_available() as u64 * stat.fragment_size() as u64);
+        let free = statvfs(memory).map(|stat| stat.blocks_available() * stat.fragment_size());
         let needed = if options.quick { ROOM_BYTES / 4 } else { ROOM_BYTES };
         let parent = match free {
             Ok(free) if free >= needed => memory.to_owned(),

@@ -80,11 +80,11 @@ pub fn get(scene: &mut Scene, snapshots: usize) -> Result<Samples> {
             let id = &many.ids[source.below(many.ids.len() as u64) as usize];
             // A record that was just read is cheaper to read: so neither side always goes first.
             if source.below(2) == 0 {
-                ours_us.push(micros(|| Ok(many.hm.snapshots().get(id)?))?);
-                peer_us.push(micros(|| read_one(&many.directory().join(id)))?);
+                ours_us.push(timed(|| Ok(many.hm.snapshots().get(id)?))?.0);
+                peer_us.push(timed(|| read_one(&many.directory().join(id)))?.0);
             } else {
-                peer_us.push(micros(|| read_one(&many.directory().join(id)))?);
-                ours_us.push(micros(|| Ok(many.hm.snapshots().get(id)?))?);
+                peer_us.push(timed(|| read_one(&many.directory().join(id)))?.0);
+                ours_us.push(timed(|| Ok(many.hm.snapshots().get(id)?))?.0);
             }
         }
         samples.ours.push(median(&ours_us));
@@ -93,10 +93,11 @@ pub fn get(scene: &mut Scene, snapshots: usize) -> Result<Samples> {
     Ok(samples)
 }
 
-fn micros<T>(work: impl FnOnce() -> Result<T>) -> Result<f64> {
+/// Runs `work` and returns how many microseconds it took, and its outcome.
+fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
     let start = Instant::now();
-    black_box(work()?);
-    Ok(start.elapsed().as_secs_f64() * 1e6)
+    let outcome = black_box(work()?);
+    Ok((start.elapsed().as_secs_f64() * 1e6, outcome))
 }
 
 /// Times both, which have to find as many snapshots.
@@ -107,11 +108,12 @@ fn rounds(
 ) -> Result<Samples> {
     let mut samples = Samples::default();
     for _ in 0..scene.options.rounds() {
-        let mut found = (0, 0);
-        samples.ours.push(micros(|| Ok(found.0 = ours()?))? / 1e6);
-        samples.peer.push(micros(|| Ok(found.1 = peer()?))? / 1e6);
-        if found.0 != found.1 {
-            return Err(format!("we found {} snapshots and the peer {}", found.0, found.1).into());
+        let (ours_us, ours) = timed(&ours)?;
+        let (peer_us, peer) = timed(&peer)?;
+        samples.ours.push(ours_us / 1e6);
+        samples.peer.push(peer_us / 1e6);
+        if ours != peer {
+            return Err(format!("we found {ours} snapshots and the peer {peer}").into());
         }
     }
     Ok(samples)
