@@ -14,9 +14,11 @@ const PERIOD_PAGES: u64 = 16 << 10;
 const RUN_PAGES: u64 = 16;
 const PER_MILLE_ZERO: u64 = 397;
 
-/// A kind of page that is not zero, and how many of a thousand such pages are of it.
-const KINDS: [(fn(&mut Random, &[u8], &mut [u8]), u64); 4] =
-    [(random, 86), (text, 240), (binary, 300), (heap, 374)];
+/// Fills a page, given this program's code.
+type Fill = fn(&mut Random, &[u8], &mut [u8]);
+
+/// Kinds of pages that are not zero, and how many of a thousand such pages are of each.
+const KINDS: [(Fill, u64); 4] = [(random, 86), (text, 240), (binary, 300), (heap, 374)];
 
 /// Writes an image of `bytes`.
 pub fn write(path: &Path, bytes: u64) -> Result<()> {
@@ -40,7 +42,7 @@ pub fn write(path: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-fn kind(source: &mut Random) -> fn(&mut Random, &[u8], &mut [u8]) {
+fn kind(source: &mut Random) -> Fill {
     let mut left = source.below(1000);
     for (fill, share) in KINDS {
         if left < share {
