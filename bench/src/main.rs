@@ -1,6 +1,7 @@
 //! `hypeman-bench`: libhypeman against the stock tools, side by side, on images of real guests.
 //!
-//! `cargo xtask bench` starts it. It asserts nothing: it prints, and writes `target/reports/bench.json`.
+//! `cargo xtask bench` starts it. It asserts nothing: it prints, and writes `target/reports/bench.json` and
+//! `bench.svg`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the person who typed it")]
 
 mod http;
@@ -32,13 +33,17 @@ fn main() -> ExitCode {
     })
 }
 
+/// What draws the plot instead of a line, for `--only`.
+const PLOT: &str = "plot";
+
 /// Measures line by line. One that cannot be measured here is told of and does not hide the others.
 fn bench(options: Options) -> Result<ExitCode> {
     let is_chosen = |id| options.only.as_deref().is_none_or(|only| only == id);
     let chosen: Vec<&Line> = LINES.iter().filter(|line| is_chosen(line.id)).collect();
-    if chosen.is_empty() {
+    let is_plotted = is_chosen(PLOT);
+    if chosen.is_empty() && !is_plotted {
         let ids: Vec<_> = LINES.iter().map(|line| line.id).collect();
-        return Err(format!("there is no such line; there are {}", ids.join(", ")).into());
+        return Err(format!("there is no such line; there are {}, {PLOT}", ids.join(", ")).into());
     }
     let mut scene = Scene::new(options)?;
     let mut report = Report::new(&scene.options)?;
@@ -50,6 +55,11 @@ fn bench(options: Options) -> Result<ExitCode> {
             println!("SKIP {}: {error}", line.id);
             is_whole = false;
         }
+    }
+    if is_plotted && let Err(error) = lines::sweep::sweep(&mut scene).and_then(|points| report.plot(&points))
+    {
+        println!("SKIP {PLOT}: {error}");
+        is_whole = false;
     }
     report.end();
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -19,7 +19,7 @@ const USAGE: &str = "\
 cargo xtask setup               install what is missing, build the library and its bindings
 cargo xtask test [--only STAGE] run every test of every language; the last line is the count
 cargo xtask demo                snapshot a running Linux VM from Python, Node and C, and restore it
-cargo xtask bench [--quick] [--only ID] measure against the stock tools; target/reports/bench.json";
+cargo xtask bench [--quick] [--only ID] measure against the stock tools; target/reports/bench.json and .svg";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -20,6 +20,9 @@ const FULL_MIB: u64 = 1024;
 const QUICK_ONE_IN: u64 = 4;
 /// Noise, zeros and all else repeat in far less than this.
 const QUICK_MIX_MIB: u64 = 64;
+/// Where the zero-free part of a busy guest is looked for, and how much of it slow levels get.
+const SLICE_MIB: u64 = 128;
+const QUICK_SLICE_MIB: u64 = 32;
 
 /// What an image holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +33,8 @@ pub enum Content {
     Busy,
     /// Zero, text, binary, heap-like and random pages in the shares of a busy guest, without a guest.
     Mix,
+    /// A part of the busy guest without long runs of zeros.
+    Slice,
 }
 
 /// Whether zeros are written or left out.
@@ -48,6 +53,7 @@ impl Content {
             Self::Idle => "idle",
             Self::Busy => "busy",
             Self::Mix => "mix",
+            Self::Slice => "slice",
         }
     }
 }
@@ -79,6 +85,7 @@ fn image(options: &Options, content: Content) -> Result<PathBuf> {
     remove(&partial)?;
     match content {
         Content::Mix => mix::write(&partial, if options.quick { QUICK_MIX_MIB } else { FULL_MIB } * MIB)?,
+        Content::Slice => slice(&image(options, Content::Busy)?, options, &partial)?,
         Content::Idle | Content::Busy if options.quick => {
             let whole = Options { quick: false, ..options.clone() };
             thin_out(&image(&whole, content)?, &partial)?;
@@ -96,6 +103,23 @@ fn thin_out(from: &Path, to: &Path) -> Result<()> {
     for chunk in 0..from.metadata()?.len() / MIB / QUICK_ONE_IN {
         from.read_exact_at(&mut buffer, chunk * QUICK_ONE_IN * MIB)?;
         to.write_all_at(&buffer, chunk * MIB)?;
+    }
+    Ok(())
+}
+
+/// Copies, in order, those MiB that are not mostly zeros, until there are enough.
+fn slice(from: &Path, options: &Options, to: &Path) -> Result<()> {
+    let wanted = if options.quick { QUICK_SLICE_MIB } else { SLICE_MIB };
+    let (from, to) = (File::open(from)?, File::create(to)?);
+    let mut buffer = vec![0; MIB as usize];
+    let mut kept = 0;
+    for chunk in 0..from.metadata()?.len() / MIB {
+        from.read_exact_at(&mut buffer, chunk * MIB)?;
+        let zero_pages = buffer.chunks(4096).filter(|page| page.iter().all(|byte| *byte == 0)).count();
+        if kept < wanted && zero_pages < 128 {
+            to.write_all_at(&buffer, kept * MIB)?;
+            kept += 1;
+        }
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ mod catalogue;
 pub mod compress;
 mod decompress;
 mod language;
+mod page;
+pub mod sweep;
 
 use compress::{LZ4_0, LZ4_9, ZSTD_1, ZSTD_1_MT, ZSTD_3, ZSTD_9};
 
@@ -40,7 +42,7 @@ const fn line(
 }
 
 /// All lines; those on the same image one after the other.
-pub const LINES: [Line; 27] = [
+pub const LINES: [Line; 30] = [
     line("compress-busy-zstd1-wall", "s", Some(0.42), |scene| compress::wall(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::cpu(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| compress::wall(scene, BUSY, ZSTD_1_MT)),
@@ -54,6 +56,9 @@ pub const LINES: [Line; 27] = [
     line("size-busy-zstd9", "B", Some(1.04), |scene| compress::size(scene, BUSY, ZSTD_9)),
     line("cancel-p99-ms", "ms", Some(5.0), cancel::cancel),
     line("close-p99-ms", "ms", None, cancel::close),
+    line("first-page", "s", Some(0.0005), |scene| page::first_page(scene, ZSTD_1.0)),
+    line("page-zstd1-p50", "us", Some(25.0), |scene| page::page(scene, ZSTD_1.0)),
+    line("page-lz4-p50", "us", Some(15.0), |scene| page::page(scene, LZ4_0.0)),
     line("decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| decompress::against_cp(scene, ZSTD_1.0)),
     line("decompress-busy-zstd1-wall", "s", Some(0.58), |scene| decompress::against_tool(scene, ZSTD_1.0)),
     line("decompress-busy-lz4-wall", "s", Some(0.36), |scene| decompress::against_tool(scene, LZ4_0.0)),

@@ -1,10 +1,12 @@
-//! What a run leaves: lines on the terminal as they are measured, and the same as JSON.
+//! What a run leaves: lines on the terminal as they are measured, the same as JSON, and a plot.
+
+mod plot;
 
 use std::fs;
 use std::path::PathBuf;
 
 use crate::Result;
-use crate::lines::Line;
+use crate::lines::{Line, sweep::Point};
 use crate::options::Options;
 use crate::samples::Figures;
 
@@ -50,6 +52,14 @@ impl Report {
         );
         self.figures.push(figures);
         fs::write(self.path(), serde_json::to_vec_pretty(&self.figures)?)?;
+        Ok(())
+    }
+
+    /// Writes the plot, and says where.
+    pub fn plot(&self, points: &[Point]) -> Result<()> {
+        let path = self.directory.join("bench.svg");
+        fs::write(&path, plot::svg(points))?;
+        println!("{}", path.display());
         Ok(())
     }
 
