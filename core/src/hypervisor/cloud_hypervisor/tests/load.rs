@@ -35,9 +35,6 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What someone does to an image before it is loaded.
-type Damage = Box<dyn Fn(&Path)>;
-
 #[test]
 fn a_snapshot_is_loaded_where_it_lies_and_on_demand_where_the_version_can() {
     for (version, memory, mode) in [
@@ -88,6 +85,8 @@ fn a_load_that_is_given_up_keeps_its_files_until_it_has_ended() {
     vm.settle().unwrap();
     assert_eq!(names(root.path()), ["snapshot-latest"]);
 }
+
+type Damage = Box<dyn Fn(&Path)>;
 
 #[test]
 fn what_is_damaged_or_cannot_be_loaded_is_refused_before_the_vmm_is_told() {
