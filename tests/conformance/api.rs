@@ -7,7 +7,7 @@ use std::path::Path;
 use hypeman_core::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, Durability, Host, HypervisorKind,
     Inspection, Instance, InstanceState, Kind, Options, Origin, PayloadFile, Phase, Progress,
-    RegisterInstance, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
+    RegisterInstance, RestoreSnapshot, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -123,6 +123,9 @@ fn requests() -> Value {
         "CreateSnapshot": names!(CreateSnapshot {
             kind, name, tags, compression
         } = CreateSnapshot::new(SnapshotKind::Standby)),
+        "RestoreSnapshot": names!(RestoreSnapshot {
+            target_state, api_socket, network_overrides, on_demand, uffd_socket, allow_incompatible
+        } = RestoreSnapshot::default()),
         "SnapshotFilter": names!(SnapshotFilter {
             kind, name, source_instance_id, tags
         } = SnapshotFilter::default()),

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hypeman_core::{CreateSnapshot, Durability, Hypeman, Options, RegisterInstance, SnapshotFilter};
+use hypeman_core::{
+    CreateSnapshot, Durability, Hypeman, InstanceState, Options, RegisterInstance, RestoreSnapshot,
+    SnapshotFilter,
+};
 use pyo3::prelude::*;
 
 use crate::arguments::{self, Compression};
@@ -119,6 +122,38 @@ impl Handle {
             hm.instances().snapshots().create(&id, &request, call)
         })?;
         results::snapshot(py, made)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of restore()")]
+    fn restore<'py>(
+        &self,
+        py: Python<'py>,
+        snapshot_id: String,
+        id: String,
+        target_state: Option<&str>,
+        api_socket: Option<PathBuf>,
+        network_overrides: BTreeMap<String, String>,
+        on_demand: bool,
+        uffd_socket: Option<PathBuf>,
+        allow_incompatible: bool,
+        timeout: Option<f64>,
+        progress: Option<Bound<'py, PyAny>>,
+        cancel: Option<PyRef<'py, CancelToken>>,
+    ) -> Object<'py> {
+        let target_state = gate::short(py, || target_state.map(InstanceState::parse).transpose())?;
+        let request = RestoreSnapshot {
+            target_state,
+            api_socket,
+            network_overrides,
+            on_demand,
+            uffd_socket,
+            allow_incompatible,
+        };
+        let hm = self.hm.clone();
+        let restored = gate::long(py, watch(py, timeout, progress, cancel)?, move |call| {
+            hm.instances().snapshots().restore(&snapshot_id, &id, &request, call)
+        })?;
+        results::instance(py, restored)
     }
 
     fn list<'py>(

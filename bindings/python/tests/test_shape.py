@@ -38,6 +38,7 @@ def test_a_result_has_the_fields_of_the_core_and_the_same_ones_are_optional(name
         ("Options", Hypeman.__init__, {"data_dir"}),
         ("RegisterInstance", Instances.register, set()),
         ("CreateSnapshot", InstanceSnapshots.create, {"id", "timeout", "progress", "cancel"}),
+        ("RestoreSnapshot", InstanceSnapshots.restore, {"snapshot_id", "id", "timeout", "progress", "cancel"}),
         ("SnapshotFilter", Snapshots.list, set()),
     ],
 )

@@ -65,6 +65,20 @@ class Handle:
         progress: Callable[[Progress], object] | None,
         cancel: CancelToken | None,
     ) -> Snapshot: ...
+    def restore(
+        self,
+        snapshot_id: str,
+        id: str,
+        target_state: str | None,
+        api_socket: _StrPath | None,
+        network_overrides: dict[str, str],
+        on_demand: bool,
+        uffd_socket: _StrPath | None,
+        allow_incompatible: bool,
+        timeout: float | None,
+        progress: Callable[[Progress], object] | None,
+        cancel: CancelToken | None,
+    ) -> Instance: ...
     def list(
         self, kind: str | None, name: str | None, source_instance_id: str | None, tags: dict[str, str]
     ) -> list[Snapshot]: ...
