@@ -203,6 +203,10 @@ enum hypeman_phase
      * Memory is being compressed.
      */
     HYPEMAN_PHASE_COMPRESSING = 5,
+    /**
+     * Files are read and compared with their checksums.
+     */
+    HYPEMAN_PHASE_VERIFYING = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L

@@ -162,7 +162,7 @@ export interface CallOptions {
 
 export interface Progress {
   /** `saving_memory` and `copying_disks` are the ones in which the VM is paused. */
-  phase: 'preparing' | 'saving_memory' | 'copying_disks' | 'syncing' | 'compressing'
+  phase: 'preparing' | 'saving_memory' | 'copying_disks' | 'syncing' | 'compressing' | 'verifying'
   /** Bytes of this phase that are done. */
   bytes_done: number
   /** Bytes of this phase in all; 0 while unknown. */

@@ -91,6 +91,7 @@ class Phase(StrEnum):
     SYNCING = "syncing"
     """The VM runs again."""
     COMPRESSING = "compressing"
+    VERIFYING = "verifying"
 
 
 _Enumeration = TypeVar("_Enumeration", bound=StrEnum)
