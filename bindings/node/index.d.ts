@@ -302,7 +302,7 @@ export interface Capture {
   /** The part of the pause in which disks were cloned or copied. */
   copying_disks_ms?: number
   hypervisor_version?: string
-  /** What the memory file is: `qemu-stream`, `qemu-mapped-ram`, `raw`. */
+  /** What the memory file is: `qemu-stream`, `qemu-mapped-ram`, `cloud-hypervisor-ranges`, `raw`. */
   memory_format?: string
   /** The memory file beneath `guest/`, without the suffix of a compressed one. */
   memory_file?: string

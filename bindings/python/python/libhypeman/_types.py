@@ -276,7 +276,7 @@ class Capture(Record):
     """The part of the pause in which disks were cloned or copied."""
     hypervisor_version: str | None = None
     memory_format: str | None = None
-    """``qemu-stream``, ``qemu-mapped-ram`` or ``raw``."""
+    """``qemu-stream``, ``qemu-mapped-ram``, ``cloud-hypervisor-ranges`` or ``raw``."""
     memory_file: str | None = None
     """Beneath ``guest/``, without the suffix of a compressed one."""
 
