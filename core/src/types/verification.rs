@@ -47,6 +47,9 @@ pub enum FileStatus {
 }
 
 impl FileStatus {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Good, Self::Damaged, Self::Unchecked];
+
     /// The name in every language.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -93,6 +96,10 @@ pub enum DefectKind {
 }
 
 impl DefectKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Missing, Self::Extra, Self::Size, Self::Content, Self::Frame, Self::Metadata];
+
     /// The name in every language.
     pub fn as_str(self) -> &'static str {
         match self {
