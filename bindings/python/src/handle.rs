@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use crate::arguments::{self, Compression};
 use crate::errors::raised;
 use crate::gate::{self, CancelToken, Watch};
+use crate::memory::Memory;
 use crate::results;
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
@@ -203,6 +204,25 @@ impl Handle {
 
     fn inspect<'py>(&self, py: Python<'py>, id: &str) -> Object<'py> {
         results::inspection(py, gate::short(py, || self.hm.snapshots().inspect(id))?)
+    }
+
+    fn verify<'py>(
+        &self,
+        py: Python<'py>,
+        id: String,
+        timeout: Option<f64>,
+        progress: Option<Bound<'py, PyAny>>,
+        cancel: Option<PyRef<'py, CancelToken>>,
+    ) -> Object<'py> {
+        let hm = self.hm.clone();
+        let report = gate::long(py, watch(py, timeout, progress, cancel)?, move |call| {
+            hm.snapshots().verify(&id, call)
+        })?;
+        results::verify_report(py, report)
+    }
+
+    fn memory(&self, py: Python<'_>, id: &str) -> PyResult<Memory> {
+        gate::short(py, || self.hm.snapshots().memory(id)).map(Memory::new)
     }
 }
 

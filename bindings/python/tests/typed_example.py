@@ -35,6 +35,11 @@ def back_up(data_dir: Path) -> Snapshot | None:
             timeout=60,
             progress=show,
         )
+        with hm.snapshots.memory(made.id) as image:
+            page: bytes = image[0:4096]
+            first: int = image[0]
+            print(page, first, image.readinto(bytearray(64), 128), [extent.kind for extent in image.extents()])
+        print(hm.snapshots.verify(made.id, progress=show).is_good)
         try:
             return hm.snapshots.wait(made.id, timeout=60)
         except NotFoundError as error:

@@ -61,6 +61,7 @@ fn call(hm: &Hypeman, name: &str, args: &Args) -> Result<Value, Error> {
         "snapshots.get" => snapshots.get(&id()).map(json),
         "snapshots.delete" => snapshots.delete(&id()).map(json),
         "snapshots.wait" => snapshots.wait(&id(), args.limit()).map(json),
+        "snapshots.verify" => snapshots.verify(&id(), args.limit()).map(json),
         "snapshots.compress" => {
             snapshots.compress(&id(), args.get::<CompressionConfig>("compression").as_ref()).map(json)
         }

@@ -12,8 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from libhypeman._memory import MemoryImage
 from libhypeman._native import CancelToken, Handle
-from libhypeman._types import CompressionConfig, Disk, Inspection, Instance, Progress, Snapshot, StrPath
+from libhypeman._types import (
+    CompressionConfig,
+    Disk,
+    Inspection,
+    Instance,
+    Progress,
+    Snapshot,
+    StrPath,
+    VerifyReport,
+)
 
 Compression = CompressionConfig | Mapping[str, Any]
 
@@ -315,6 +325,33 @@ class Snapshots:
         Raises `NotFoundError`, `CorruptError`.
         """
         return self._handle.inspect(id)
+
+    def verify(
+        self,
+        id: str,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> VerifyReport:
+        """Reads every byte of a snapshot and compares it with the checksums that were made after its capture.
+
+        Damage is what the report tells of, not an error. ``timeout``, ``progress`` and ``cancel`` are as in
+        `InstanceSnapshots.create`.
+
+        Raises `NotFoundError`, `BusyError` while its files are being removed, `CorruptError` when it has no payload
+        at all, `CallTimeoutError`, `CallCancelledError`, `StorageError`.
+        """
+        return self._handle.verify(id, timeout, progress, cancel)
+
+    def memory(self, id: str) -> MemoryImage:
+        """Opens the guest memory of a snapshot for reading at any offset, while it is being compressed, too.
+
+        Raises `NotFoundError`, `InvalidStateError` when it has no memory, `NotSupportedError` for a compressed file
+        that can only be read from its start (the vendor's zstd), `BusyError` while its files are being removed,
+        `CorruptError`, `StorageError`.
+        """
+        return MemoryImage(self._handle.memory(id))
 
 
 def _compression(given: Compression | None) -> tuple[bool, str | None, int | None] | None:
