@@ -70,6 +70,9 @@ test('the types are those of tests/conformance/api.json', () => {
   assert.deepEqual(quoted(types, /state: 'Created'.*/), api.instance_states)
   assert.deepEqual(quoted(types, /origin: .*/), api.origins)
   assert.deepEqual(quoted(types, /durability\?: .*/), api.durabilities)
+  assert.deepEqual(quoted(types, /kind: 'data'.*/), api.extent_kinds)
+  assert.deepEqual(quoted(types, /status: 'good'.*/), api.file_statuses)
+  assert.deepEqual(quoted(types, /kind: 'missing'.*/), api.defect_kinds)
 })
 
 test('the types name exactly the keys that results have', async t => {

@@ -15,15 +15,9 @@ test('a stopped snapshot brings the disk back that it was taken of', async t => 
   const vm = await stopped(t, hm)
   const made = await hm.instances.snapshots.create(vm.id, { kind: 'Stopped' })
   fs.writeFileSync(diskOf(vm), 'what came after')
-  const phases = []
-  const restored = await hm.instances.snapshots.restore(
-    made.id,
-    { id: vm.name, target_state: 'Stopped' },
-    { onProgress: ({ phase }) => phases.push(phase) }
-  )
+  const restored = await hm.instances.snapshots.restore(made.id, { id: vm.name, target_state: 'Stopped' })
   assert.deepEqual(restored, vm)
   assert.equal(fs.readFileSync(diskOf(vm), 'utf8'), 'the disk of a stopped guest')
-  assert.ok(phases.length > 0)
 })
 
 for (const algorithm of ['zstd', 'lz4']) {
@@ -62,12 +56,12 @@ test('a restore that does not fit is refused and changes nothing', async t => {
 test('a restore over a VM whose VMM does not answer ends with its signal, and the disk stays', async t => {
   const hm = store(t)
   const { vm } = await silent(t, hm)
-  await hm.instances.unregister(vm.id)
-  const { api_socket, ...asleep } = { id: vm.id, name: vm.name, hypervisor: 'qemu', directory: vm.directory }
-  await hm.instances.register(asleep)
-  const made = await hm.instances.snapshots.create(vm.id, { kind: 'Stopped' })
-  await hm.instances.unregister(vm.id)
-  await hm.instances.register({ ...asleep, api_socket: vm.api_socket })
+  const { id, name, hypervisor, directory, api_socket } = vm
+  await hm.instances.unregister(id)
+  await hm.instances.register({ id, name, hypervisor, directory })
+  const made = await hm.instances.snapshots.create(id, { kind: 'Stopped' })
+  await hm.instances.unregister(id)
+  await hm.instances.register({ id, name, hypervisor, directory, api_socket })
   fs.writeFileSync(diskOf(vm), 'what the guest writes')
   const restore = hm.instances.snapshots.restore(made.id, { id: vm.id }, { signal: AbortSignal.timeout(50) })
   await assert.rejects(restore, { name: 'TimeoutError' })
