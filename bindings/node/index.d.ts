@@ -99,6 +99,20 @@ export interface InstanceSnapshots {
    * `hypervisor`, `no_space`, `permission`, `timeout`, `io`. After each, nothing is left and the VM runs.
    */
   create(id: string, body: SnapshotCreateParams, options?: CallOptions): Promise<Snapshot>
+
+  /**
+   * Restores a snapshot onto the instance that it was taken of, and gives the instance as it is then.
+   *
+   * `Standby` and `Stopped` put the files into place, all of them or none; what no snapshot holds (`logs/`, sockets)
+   * stays. `Running` loads the image into a VMM that the host has started and that waits for it, and the guest goes
+   * on. QEMU opens its disks when it starts: restore to `Standby`, start it with `-incoming defer`, restore to
+   * `Running`. cloud-hypervisor and firecracker take both in one call.
+   *
+   * @throws {HypemanError} `invalid_request`, `not_found`, `conflict`, `invalid_state` (a live guest, a VMM with a VM,
+   * files not in place), `not_supported`, `incompatible`, `busy`, `corrupt`, `hypervisor`, `no_space`, `permission`,
+   * `timeout`, `io`. After a failure to put files into place the instance is as it was.
+   */
+  restore(snapshotID: string, body: SnapshotRestoreParams, options?: CallOptions): Promise<Instance>
 }
 
 export interface Snapshots {
@@ -148,6 +162,68 @@ export interface Snapshots {
    * @throws {HypemanError} `not_found`, `corrupt`
    */
   inspect(id: string): Promise<Inspection>
+
+  /**
+   * Reads every byte of the payload and compares it with the checksums that were made in the background after the
+   * capture. Damage is what the report is for, not a failure.
+   *
+   * @throws {HypemanError} `not_found`, `busy` while its files are being removed, `corrupt` when it has no payload at
+   * all, `timeout`, `io`
+   */
+  verify(id: string, options?: CallOptions): Promise<VerifyReport>
+
+  /**
+   * Opens the guest memory for reading at any offset, compressed or not, while it is being compressed, too.
+   *
+   * @throws {HypemanError} `not_found`, `invalid_state` when it has no memory, `not_supported` for a compressed file
+   * that can only be read from its start (the vendor's zstd), `busy` while its files are being removed, `corrupt`, `io`
+   */
+  memory(id: string): Promise<MemoryImage>
+}
+
+/**
+ * The guest memory of a snapshot. Offsets are those of the raw memory file. Any number of reads may run at once.
+ *
+ * While it is open, the snapshot cannot be deleted (`busy`), unless the data directory was opened `readOnly`. It may
+ * outlive its handle: the two are closed each on its own.
+ */
+export interface MemoryImage {
+  readonly snapshot_id: string
+  /** The file that is read, raw or compressed. */
+  readonly path: string
+  /** The length of the raw memory file. */
+  readonly size_bytes: number
+
+  /**
+   * Reads `length` bytes from `offset` on: fewer where the image ends before, none at its end and behind it. All of
+   * them are held in memory at once. Of a compressed file each frame is checked before its bytes are used.
+   *
+   * @throws {HypemanError} `invalid_request`, `corrupt` where a frame that is needed is damaged, `closed`, `io`
+   */
+  read(offset: number, length: number): Promise<Uint8Array>
+
+  /**
+   * What it consists of, from its start to its end without a gap.
+   *
+   * @throws {HypemanError} `corrupt`, `closed`, `io`
+   */
+  extents(): Promise<Array<MemoryExtent>>
+
+  /**
+   * Which guest-physical addresses lie where in it, by address.
+   *
+   * @throws {HypemanError} `not_supported` where the form of the file does not say it for certain (QEMU's, and
+   * firecracker's from 3 GiB on), `corrupt`, `closed`, `io`
+   */
+  ranges(): Promise<Array<MemoryRange>>
+
+  /**
+   * Closes it, as soon as the reads that run have ended: later ones answer `closed`, and the snapshot may be deleted.
+   * Closing twice is fine.
+   */
+  close(): Promise<void>
+
+  [Symbol.asyncDispose](): Promise<void>
 }
 
 /** How a long call may be ended and watched. */
@@ -220,6 +296,26 @@ export interface SnapshotCreateParams {
   tags?: { [key: string]: string }
   /** Overrides the defaults of instance and library. Refused with `Stopped`. */
   compression?: CompressionConfig
+}
+
+export interface SnapshotRestoreParams {
+  /** The instance that it was taken of: exact id, exact name or unique id prefix. */
+  id: string
+  /**
+   * What the instance is to be then. A `Standby` snapshot: `Running` (default where `api_socket` is given), `Standby`
+   * (default else) or `Stopped`. A `Stopped` snapshot: `Stopped`.
+   */
+  target_state?: 'Running' | 'Standby' | 'Stopped'
+  /** The API socket of a VMM that the host started for this and that has no VM yet. Default: the instance's own. */
+  api_socket?: string
+  /** Other devices of the host for network interfaces, by their id in the guest's configuration (firecracker). */
+  network_overrides?: { [key: string]: string }
+  /** Let the VMM read memory page by page while the guest runs already (cloud-hypervisor 52 and later). */
+  on_demand?: boolean
+  /** Let the VMM get memory from the userfaultfd server that listens at this socket (firecracker). */
+  uffd_socket?: string
+  /** Load although the VMM's version or the host differs from what was recorded. */
+  allow_incompatible?: boolean
 }
 
 /** What is given must match, exactly; of tags, each one given. */
@@ -315,6 +411,51 @@ export interface Host {
   kernel: string
   architecture: string
   cpu_model: string
+}
+
+/**
+ * What verifying a snapshot finds. It is whole and well where there is no defect and every file is `good`.
+ *
+ * Paths are relative to the snapshot's directory: `guest/...` for the payload, `snapshot.json`, `libhypeman.json`.
+ */
+export interface VerifyReport {
+  snapshot_id: string
+  /** Every file of the payload that is there, by path. */
+  files: Array<VerifiedFile>
+  /** Everything that is wrong, by path and offset. */
+  defects: Array<Defect>
+}
+
+export interface VerifiedFile {
+  path: string
+  size_bytes: number
+  /** `unchecked`: nothing is known to compare it with; libhypeman did not make it, or has not read it yet. */
+  status: 'good' | 'damaged' | 'unchecked'
+}
+
+export interface Defect {
+  path: string
+  kind: 'missing' | 'extra' | 'size' | 'content' | 'frame' | 'metadata'
+  /** What is wrong, for people. */
+  message: string
+  /** Where the damaged part begins; absent where the whole file is concerned, or where `message` names the place. */
+  offset?: number
+  /** The length of the part in which the damage lies; present with `offset`. */
+  size_bytes?: number
+}
+
+export interface MemoryExtent {
+  offset: number
+  size_bytes: number
+  /** `zero` is a run of zeros in a compressed file, `hole` one in a raw file: it occupies no space. */
+  kind: 'data' | 'zero' | 'hole'
+}
+
+/** A range of guest-physical memory that lies in one piece. */
+export interface MemoryRange {
+  guest_address: number
+  offset: number
+  size_bytes: number
 }
 
 export type ErrorCode =

@@ -3,6 +3,7 @@
 
 const native = require('./loader')
 const { HypemanError, unwrap } = require('./errors')
+const { MemoryImage } = require('./memory')
 const shapes = require('./shapes')
 
 class Hypeman {
@@ -75,6 +76,13 @@ class InstanceSnapshots {
       this.#handle.create(instance, request, ...limits)
     )
   }
+
+  async restore(snapshotID, body, options) {
+    const [snapshot, request] = [shapes.id('snapshotID', snapshotID), shapes.restore('restore', body)]
+    return long(shapes.limits('options', options ?? {}), (...limits) =>
+      this.#handle.restore(snapshot, request, ...limits)
+    )
+  }
 }
 
 class Snapshots {
@@ -112,6 +120,15 @@ class Snapshots {
 
   async inspect(id) {
     return unwrap(await this.#handle.inspect(shapes.id('id', id)))
+  }
+
+  async verify(id, options) {
+    const snapshot = shapes.id('id', id)
+    return long(shapes.limits('options', options ?? {}), (...limits) => this.#handle.verify(snapshot, ...limits))
+  }
+
+  async memory(id) {
+    return new MemoryImage(unwrap(await this.#handle.memory(shapes.id('id', id))))
   }
 }
 

@@ -19,6 +19,7 @@ const type = (what, fits) => (where, value) => {
 const text = type('a string', value => typeof value === 'string')
 const flag = type('a boolean', value => typeof value === 'boolean')
 const integer = type('an integer', Number.isSafeInteger)
+const count = type('an integer, not negative', value => Number.isSafeInteger(value) && value >= 0)
 const milliseconds = type('a number of milliseconds, not negative', value => typeof value === 'number' && value >= 0)
 const callable = type('a function', value => typeof value === 'function')
 const plain = type('an object', value => typeof value === 'object' && value !== null && !Array.isArray(value))
@@ -43,13 +44,14 @@ const record = fields => (where, value) => {
   return taken
 }
 
-const tags = (where, value) =>
-  Object.fromEntries(Object.entries(plain(where, value)).map(([key, tag]) => [key, text(`${where}.${key}`, tag)]))
+const texts = (where, value) =>
+  Object.fromEntries(Object.entries(plain(where, value)).map(([key, each]) => [key, text(`${where}.${key}`, each)]))
 
 const compression = record({ enabled: required(flag), algorithm: text, level: integer })
 
 module.exports = {
   id: text,
+  count,
   open: record({
     dataDir: text,
     readOnly: flag,
@@ -68,8 +70,17 @@ module.exports = {
     disks: list(record({ path: required(text), readonly: flag })),
     compression
   }),
-  create: record({ kind: required(text), name: text, tags, compression }),
-  filter: record({ kind: text, name: text, source_instance_id: text, tags }),
+  create: record({ kind: required(text), name: text, tags: texts, compression }),
+  restore: record({
+    id: required(text),
+    target_state: text,
+    api_socket: text,
+    network_overrides: texts,
+    on_demand: flag,
+    uffd_socket: text,
+    allow_incompatible: flag
+  }),
+  filter: record({ kind: text, name: text, source_instance_id: text, tags: texts }),
   compress: record({ compression }),
   limits: record({ signal, timeout: milliseconds, onProgress: callable })
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use hypeman_core::{
-    CompressionConfig, CreateSnapshot, Disk, Durability, Error, Kind, Options, RegisterInstance, Result,
-    SnapshotFilter,
+    CompressionConfig, CreateSnapshot, Disk, Durability, Error, InstanceState, Kind, Options,
+    RegisterInstance, RestoreSnapshot, Result, SnapshotFilter,
 };
 use napi_derive::napi;
 
@@ -112,6 +112,47 @@ pub struct CreateArguments {
 impl From<CreateArguments> for CreateSnapshot {
     fn from(CreateArguments { kind, name, tags, compression }: CreateArguments) -> Self {
         Self { kind: kind.into(), name, tags, compression: compression.map(Into::into) }
+    }
+}
+
+#[napi(object, object_to_js = false)]
+pub struct RestoreArguments {
+    pub id: String,
+    #[napi(js_name = "target_state")]
+    pub target_state: Option<String>,
+    #[napi(js_name = "api_socket")]
+    pub api_socket: Option<String>,
+    #[napi(js_name = "network_overrides")]
+    pub network_overrides: Option<BTreeMap<String, String>>,
+    #[napi(js_name = "on_demand")]
+    pub on_demand: Option<bool>,
+    #[napi(js_name = "uffd_socket")]
+    pub uffd_socket: Option<String>,
+    #[napi(js_name = "allow_incompatible")]
+    pub allow_incompatible: Option<bool>,
+}
+
+impl RestoreArguments {
+    /// The instance, and how to restore onto it.
+    pub fn request(self) -> Result<(String, RestoreSnapshot)> {
+        let Self {
+            id,
+            target_state,
+            api_socket,
+            network_overrides,
+            on_demand,
+            uffd_socket,
+            allow_incompatible,
+        } = self;
+        let request = RestoreSnapshot {
+            target_state: target_state.as_deref().map(InstanceState::parse).transpose()?,
+            api_socket: api_socket.map(Into::into),
+            network_overrides: network_overrides.unwrap_or_default(),
+            on_demand: on_demand.unwrap_or_default(),
+            uffd_socket: uffd_socket.map(Into::into),
+            allow_incompatible: allow_incompatible.unwrap_or_default(),
+        };
+        Ok((id, request))
     }
 }
 

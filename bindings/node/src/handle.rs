@@ -1,28 +1,27 @@
 //! An open data directory: one method per call of core's, each a promise of an [`Outcome`].
 
 use std::ops::ControlFlow;
-use std::sync::mpsc;
 use std::time::Duration;
 
-use hypeman_core::{Call, Cancel, Error, Hypeman, Kind, Progress, Result, panic};
-use napi::bindgen_prelude::{Either, Object, ToNapiValue};
+use hypeman_core::{Call, Cancel, Hypeman, Progress, Result, panic};
+use napi::bindgen_prelude::ToNapiValue;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use napi::{Env, JsDeferred, Status};
+use napi::{Env, Status};
 use napi_derive::napi;
 
 use crate::arguments::{
     CompressionArguments, CreateArguments, FilterArguments, OpenArguments, RegisterArguments,
+    RestoreArguments,
 };
+use crate::memory::Memory;
 use crate::outcome::Outcome;
+use crate::promise::{Promised, promise};
 use crate::results::{Js, all};
 use crate::threads::{Start, Threads};
 
 /// Hears progress. Weak, so that it keeps no event loop alive, and with a short queue: while JavaScript is busy,
 /// reports are dropped and the call goes on.
 type Listener = ThreadsafeFunction<Js<Progress>, (), Js<Progress>, Status, false, true, 16>;
-
-/// A promise of an outcome, or at once the outcome of a call that could not be started.
-type Promised<'e> = napi::Result<Either<Object<'e>, Outcome<()>>>;
 
 /// Ends a running call. JavaScript holds it for as long as the call runs, so that a call whose environment goes away
 /// (a worker that is terminated) ends, too.
@@ -109,6 +108,22 @@ impl Handle {
     }
 
     #[napi]
+    pub fn restore<'e>(
+        &self,
+        env: &'e Env,
+        snapshot_id: String,
+        arguments: RestoreArguments,
+        token: &CancelToken,
+        timeout_ms: Option<f64>,
+        listener: Listener,
+    ) -> Promised<'e> {
+        self.long(env, token, timeout_ms, listener, move |hm, call| {
+            let (id, request) = arguments.request()?;
+            hm.instances().snapshots().restore(&snapshot_id, &id, &request, call).map(Js)
+        })
+    }
+
+    #[napi]
     pub fn list<'e>(&self, env: &'e Env, filter: FilterArguments) -> Promised<'e> {
         self.brief(env, move |hm| hm.snapshots().list(&filter.into()).map(all))
     }
@@ -153,6 +168,25 @@ impl Handle {
     #[napi]
     pub fn inspect<'e>(&self, env: &'e Env, id: String) -> Promised<'e> {
         self.brief(env, move |hm| hm.snapshots().inspect(&id).map(Js))
+    }
+
+    #[napi]
+    pub fn verify<'e>(
+        &self,
+        env: &'e Env,
+        id: String,
+        token: &CancelToken,
+        timeout_ms: Option<f64>,
+        listener: Listener,
+    ) -> Promised<'e> {
+        self.long(env, token, timeout_ms, listener, move |hm, call| hm.snapshots().verify(&id, call).map(Js))
+    }
+
+    #[napi]
+    pub fn memory<'e>(&self, env: &'e Env, id: String) -> Promised<'e> {
+        let threads = self.threads.clone();
+        // Not a brief call: of some files it reads every byte.
+        self.run(env, Threads::long, move |hm| Ok(Memory::new(hm.snapshots().memory(&id)?, threads)))
     }
 
     #[napi]
@@ -211,7 +245,6 @@ impl Handle {
         self.run(env, Threads::long, move |hm| call(hm, limited))
     }
 
-    /// Promises the outcome of `call`, which runs behind the firewall on a thread that `start` finds.
     fn run<'e, T: ToNapiValue + Send + 'static>(
         &self,
         env: &'e Env,
@@ -219,26 +252,6 @@ impl Handle {
         call: impl FnOnce(&Hypeman) -> Result<T> + Send + 'static,
     ) -> Promised<'e> {
         let hm = self.hm.clone();
-        let (hand_over, promised) = mpsc::channel();
-        let started = start(
-            &self.threads,
-            Box::new(move || {
-                let outcome = panic::guard(|| call(&hm));
-                // The thread comes before the promise: one that no thread will settle keeps the event loop alive.
-                if let Ok(deferred) = promised.recv() {
-                    let deferred: JsDeferred<_, _> = deferred;
-                    deferred.resolve(move |_| Ok(Outcome(outcome)));
-                }
-            }),
-        );
-        if let Err(error) = started {
-            let advice = "raise the limit of processes (ulimit -u), or make fewer calls at once";
-            let error = Error::new(Kind::Busy, format!("cannot start a thread: {error}; {advice}"));
-            return Ok(Either::B(Outcome(Err(error))));
-        }
-        let (deferred, promise) = env.create_deferred()?;
-        // The thread waits for it.
-        let _ = hand_over.send(deferred);
-        Ok(Either::A(promise))
+        promise(env, &self.threads, start, move || call(&hm))
     }
 }

@@ -5,7 +5,9 @@
 
 mod arguments;
 mod handle;
+mod memory;
 mod outcome;
+mod promise;
 mod results;
 mod threads;
 

@@ -7,10 +7,10 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use hypeman_core::{
-    Capture, CompressionConfig, Disk, Host, Inspection, Instance, Origin, PayloadFile, Phase, Progress,
-    Snapshot,
+    Capture, CompressionConfig, Defect, DefectKind, Disk, ExtentKind, FileStatus, Host, Inspection, Instance,
+    MemoryExtent, MemoryRange, Origin, PayloadFile, Phase, Progress, Snapshot, VerifiedFile, VerifyReport,
 };
-use napi::bindgen_prelude::{JsObjectValue, JsValue, Object, ToNapiValue};
+use napi::bindgen_prelude::{JsObjectValue, JsValue, Object, ToNapiValue, Uint8Array};
 use napi::{Env, Property, PropertyAttributes, sys};
 
 /// A result of core's on its way to JavaScript.
@@ -118,6 +118,18 @@ fields! {
 
 fields! { Host { kernel, architecture, cpu_model } }
 
+fields! { VerifyReport { snapshot_id, files: all, defects: all } }
+
+fields! { VerifiedFile { path, size_bytes: bytes, status: FileStatus::as_str } }
+
+fields! {
+    Defect { path, kind: DefectKind::as_str, message } where present { offset: bytes, size_bytes: bytes }
+}
+
+fields! { MemoryExtent { offset: bytes, size_bytes: bytes, kind: ExtentKind::as_str } }
+
+fields! { MemoryRange { guest_address: bytes, offset: bytes, size_bytes: bytes } }
+
 fields! { Progress { phase: Phase::as_str, bytes_done: bytes, bytes_total: bytes } }
 
 impl Fields for BTreeMap<String, String> {
@@ -126,8 +138,18 @@ impl Fields for BTreeMap<String, String> {
     }
 }
 
+/// Bytes that become a `Uint8Array` without being copied. Until then they are a plain `Vec`, which any thread may drop.
+pub struct Bytes(pub Vec<u8>);
+
+impl ToNapiValue for Bytes {
+    unsafe fn to_napi_value(env: sys::napi_env, Self(bytes): Self) -> napi::Result<sys::napi_value> {
+        // SAFETY: `env` is the environment of this very call, and this is its thread.
+        unsafe { Uint8Array::to_napi_value(env, Uint8Array::new(bytes)) }
+    }
+}
+
 /// Bytes as a JavaScript number: exact to 8 PiB, as in the vendor's client.
-fn bytes(count: u64) -> i64 {
+pub fn bytes(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -60,6 +60,8 @@ test('the types are those of tests/conformance/api.json', () => {
   for (const [name, ours] of Object.entries({ ...requests, Progress: 'Progress' })) {
     assert.deepEqual(declared(ours).all, [...api.requests[name]].sort(), name)
   }
+  // In the vendor's spelling the instance is a key, too.
+  assert.deepEqual(declared('SnapshotRestoreParams').all, ['id', ...api.requests.RestoreSnapshot].sort())
   const camel = key => key.replace(/_(\w)/g, (_, letter) => letter.toUpperCase())
   assert.deepEqual(declared('OpenOptions').all, ['dataDir', ...api.requests.Options.map(camel)].sort())
   assert.deepEqual(quoted(types, /type SnapshotKind = .*/), api.snapshot_kinds)
@@ -68,6 +70,9 @@ test('the types are those of tests/conformance/api.json', () => {
   assert.deepEqual(quoted(types, /state: 'Created'.*/), api.instance_states)
   assert.deepEqual(quoted(types, /origin: .*/), api.origins)
   assert.deepEqual(quoted(types, /durability\?: .*/), api.durabilities)
+  assert.deepEqual(quoted(types, /kind: 'data'.*/), api.extent_kinds)
+  assert.deepEqual(quoted(types, /status: 'good'.*/), api.file_statuses)
+  assert.deepEqual(quoted(types, /kind: 'missing'.*/), api.defect_kinds)
 })
 
 test('the types name exactly the keys that results have', async t => {
@@ -86,13 +91,16 @@ test('the types name exactly the keys that results have', async t => {
   assert.deepEqual(Object.keys(inspection).sort(), declared('Inspection').all)
   assert.deepEqual(Object.keys(inspection.files[0]).sort(), declared('PayloadFile').all)
   assert.deepEqual(Object.keys(inspection.capture.host).sort(), declared('Host').all)
+  const report = await hm.snapshots.verify(made.id)
+  assert.deepEqual(Object.keys(report).sort(), declared('VerifyReport').all)
+  assert.deepEqual(Object.keys(report.files[0]).sort(), declared('VerifiedFile').all)
   const capture = Object.keys(inspection.capture)
   for (const key of capture) assert.ok(declared('Capture').all.includes(key), key)
   for (const key of declared('Capture').always) assert.ok(capture.includes(key), key)
   for (const key of always) assert.ok(key in done, key)
 })
 
-test('the types name every method, and no other', t => {
+test('the types name every method, and no other', async t => {
   const hm = store(t)
   const methods = object => Object.getOwnPropertyNames(Object.getPrototypeOf(object)).filter(name => name !== 'constructor')
   const named = name => {
@@ -102,6 +110,12 @@ test('the types name every method, and no other', t => {
   assert.deepEqual(methods(hm.instances), named('Instances'))
   assert.deepEqual(methods(hm.instances.snapshots), named('InstanceSnapshots'))
   assert.deepEqual(methods(hm.snapshots), named('Snapshots'))
+
+  const made = await hm.instances.snapshots.create((await standby(t, hm)).id, { kind: 'Standby' })
+  const memory = await hm.snapshots.memory(made.id)
+  const { all: facts } = declared('MemoryImage')
+  assert.deepEqual(methods(memory).sort(), [...facts, ...named('MemoryImage')].sort())
+  await memory.close()
 })
 
 test('the keys that are taken are those of the types', async t => {
@@ -114,6 +128,7 @@ test('the keys that are taken are those of the types', async t => {
   assert.deepEqual(await taken(() => new libhypeman.Hypeman(odd)), declared('OpenOptions').all)
   assert.deepEqual(await taken(() => hm.instances.register(odd)), declared('InstanceRegisterParams').all)
   assert.deepEqual(await taken(() => hm.instances.snapshots.create('x', odd)), declared('SnapshotCreateParams').all)
+  assert.deepEqual(await taken(() => hm.instances.snapshots.restore('x', odd)), declared('SnapshotRestoreParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.list(odd)), declared('SnapshotListParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.compress('x', odd)), declared('SnapshotCompressParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.wait('x', odd)), declared('CallOptions').all)

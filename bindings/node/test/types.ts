@@ -19,6 +19,12 @@ async function host(): Promise<void> {
   const when: string = s.created_at
   const tag: string | undefined = s.tags?.team
   await hm.snapshots.list(null)
+  const restored: string = (
+    await hm.instances.snapshots.restore(s.id, { id: vm.id, target_state: 'Standby' }, { timeout: 60_000 })
+  ).state
+  await using memory = await hm.snapshots.memory(s.id)
+  const page: Uint8Array = await memory.read(memory.size_bytes - 4096, 4096)
+  const broken: Array<string> = (await hm.snapshots.verify(s.id)).defects.map(({ path }) => path)
   const paused: number | undefined = (await hm.snapshots.inspect(s.id)).capture?.paused_ms
   try {
     await hm.snapshots.delete(s.id)
@@ -28,12 +34,14 @@ async function host(): Promise<void> {
       void [code, error.path, error.errno, error.cause]
     }
   }
-  void [size, when, tag, paused]
+  void [size, when, tag, paused, restored, page, broken]
 
   // @ts-expect-error: kind is required
   await hm.instances.snapshots.create(vm.id, { name: 'baseline' })
   // @ts-expect-error: there are two kinds
   await hm.instances.snapshots.create(vm.id, { kind: 'standby' })
+  // @ts-expect-error: the instance is named
+  await hm.instances.snapshots.restore(s.id, { target_state: 'Standby' })
   // @ts-expect-error: a misspelt key
   await hm.snapshots.list({ source_instance: vm.id })
   // @ts-expect-error: the tree belongs to the handle

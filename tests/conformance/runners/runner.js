@@ -11,6 +11,8 @@ const calls = {
   'instances.unregister': (hm, { id }) => hm.instances.unregister(id),
   'instances.snapshots.create': (hm, { id, timeout_ms: timeout, ...body }) =>
     hm.instances.snapshots.create(id, body, { timeout }),
+  'instances.snapshots.restore': (hm, { snapshot_id: snapshotID, ...body }) =>
+    hm.instances.snapshots.restore(snapshotID, body),
   'snapshots.list': (hm, filter) => hm.snapshots.list(filter),
   'snapshots.get': (hm, { id }) => hm.snapshots.get(id),
   'snapshots.delete': (hm, { id }) => hm.snapshots.delete(id),
@@ -18,6 +20,7 @@ const calls = {
   'snapshots.compress': (hm, { id, ...body }) => hm.snapshots.compress(id, body),
   'snapshots.cancel_compression': (hm, { id }) => hm.snapshots.cancelCompression(id),
   'snapshots.inspect': (hm, { id }) => hm.snapshots.inspect(id),
+  'snapshots.verify': (hm, { id }) => hm.snapshots.verify(id),
   close: hm => hm.close()
 }
 
