@@ -203,6 +203,10 @@ enum hypeman_phase
      * Memory is being compressed.
      */
     HYPEMAN_PHASE_COMPRESSING = 5,
+    /**
+     * Files are read and compared with their checksums.
+     */
+    HYPEMAN_PHASE_VERIFYING = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -838,7 +842,8 @@ int32_t hypeman_inspection_copying_disks_ms(const struct hypeman_inspection *ins
 const char *hypeman_inspection_hypervisor_version(const struct hypeman_inspection *inspection);
 
 /**
- * Returns what the memory file is, "qemu-stream", "qemu-mapped-ram" or "raw", or NULL where there is none. Borrowed.
+ * Returns what the memory file is, "qemu-stream", "qemu-mapped-ram", "cloud-hypervisor-ranges" or
+ * "raw", or NULL where there is none. Borrowed.
  */
 const char *hypeman_inspection_memory_format(const struct hypeman_inspection *inspection);
 

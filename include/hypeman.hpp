@@ -173,6 +173,7 @@ enum class Phase : std::int32_t {
     CopyingDisks = HYPEMAN_PHASE_COPYING_DISKS,
     Syncing = HYPEMAN_PHASE_SYNCING,
     Compressing = HYPEMAN_PHASE_COMPRESSING,
+    Verifying = HYPEMAN_PHASE_VERIFYING,
 };
 
 struct Progress {

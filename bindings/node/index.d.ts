@@ -162,7 +162,7 @@ export interface CallOptions {
 
 export interface Progress {
   /** `saving_memory` and `copying_disks` are the ones in which the VM is paused. */
-  phase: 'preparing' | 'saving_memory' | 'copying_disks' | 'syncing' | 'compressing'
+  phase: 'preparing' | 'saving_memory' | 'copying_disks' | 'syncing' | 'compressing' | 'verifying'
   /** Bytes of this phase that are done. */
   bytes_done: number
   /** Bytes of this phase in all; 0 while unknown. */
@@ -302,7 +302,7 @@ export interface Capture {
   /** The part of the pause in which disks were cloned or copied. */
   copying_disks_ms?: number
   hypervisor_version?: string
-  /** What the memory file is: `qemu-stream`, `qemu-mapped-ram`, `raw`. */
+  /** What the memory file is: `qemu-stream`, `qemu-mapped-ram`, `cloud-hypervisor-ranges`, `raw`. */
   memory_format?: string
   /** The memory file beneath `guest/`, without the suffix of a compressed one. */
   memory_file?: string

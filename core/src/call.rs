@@ -42,12 +42,20 @@ pub enum Phase {
     Syncing,
     /// Memory is being compressed (only [`crate::Snapshots::wait`] reports it).
     Compressing,
+    /// Files are read and compared with their checksums.
+    Verifying,
 }
 
 impl Phase {
-    /// Every phase, in the order in which a create goes through them.
-    pub const ALL: [Self; 5] =
-        [Self::Preparing, Self::SavingMemory, Self::CopyingDisks, Self::Syncing, Self::Compressing];
+    /// Every phase, first those of a create in their order.
+    pub const ALL: [Self; 6] = [
+        Self::Preparing,
+        Self::SavingMemory,
+        Self::CopyingDisks,
+        Self::Syncing,
+        Self::Compressing,
+        Self::Verifying,
+    ];
 
     /// The name of this phase in every language.
     pub fn as_str(self) -> &'static str {
@@ -57,6 +65,7 @@ impl Phase {
             Self::CopyingDisks => "copying_disks",
             Self::Syncing => "syncing",
             Self::Compressing => "compressing",
+            Self::Verifying => "verifying",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Snapshots of instances that need no VMM: what is made, found, compressed and deleted.
 
+mod world;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,9 +11,7 @@ use hypeman_core::{
     CompressionConfig, CompressionState, CreateSnapshot, Disk, Hypeman, InstanceState, Kind, Options,
     SnapshotFilter, SnapshotKind,
 };
-use world::{World, create, memory, standby, tree, wait};
-
-mod world;
+use world::{World, create, jobs_end, memory, standby, tree, wait};
 
 #[test]
 fn a_stopped_vm_is_copied_and_found_again_by_another_opener() {
@@ -65,7 +65,7 @@ fn compression_ends_in_a_file_that_the_stock_tool_reads() {
             .unwrap();
         assert!(decoded.stdout == memory(), "{tool}: {}", String::from_utf8_lossy(&decoded.stderr));
     }
-    assert!(tree(&world.data().join("snapshots/.libhypeman/jobs")).is_empty());
+    jobs_end(&world);
 }
 
 #[test]

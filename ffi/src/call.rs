@@ -50,6 +50,8 @@ pub enum ProgressPhase {
     Syncing = 4,
     /// Memory is being compressed.
     Compressing = 5,
+    /// Files are read and compared with their checksums.
+    Verifying = 6,
 }
 
 impl From<Phase> for ProgressPhase {
@@ -60,6 +62,7 @@ impl From<Phase> for ProgressPhase {
             Phase::CopyingDisks => Self::CopyingDisks,
             Phase::Syncing => Self::Syncing,
             Phase::Compressing => Self::Compressing,
+            Phase::Verifying => Self::Verifying,
         }
     }
 }

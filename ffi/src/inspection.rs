@@ -166,7 +166,8 @@ pub extern "C" fn hypeman_inspection_hypervisor_version(inspection: Option<&Insp
     look(inspection, ptr::null(), |inspection| lend(inspection.capture.hypervisor_version.as_ref()))
 }
 
-/// Returns what the memory file is, "qemu-stream", "qemu-mapped-ram" or "raw", or NULL where there is none. Borrowed.
+/// Returns what the memory file is, "qemu-stream", "qemu-mapped-ram", "cloud-hypervisor-ranges" or
+/// "raw", or NULL where there is none. Borrowed.
 #[unsafe(no_mangle)]
 pub extern "C" fn hypeman_inspection_memory_format(inspection: Option<&Inspection>) -> *const c_char {
     look(inspection, ptr::null(), |inspection| lend(inspection.capture.memory_format.as_ref()))

@@ -1,9 +1,11 @@
-//! Real VMs: our guest under a real QEMU or Firecracker, captured through the Rust API while it runs.
+//! Real VMs: our guest under a real QEMU, cloud-hypervisor or Firecracker, captured through the Rust API while it runs.
 //!
-//! `$HYPEMAN_TEST_QEMU` and `$HYPEMAN_TEST_FIRECRACKER` name the VMMs to test with. Where there is none its stories are
-//! skipped by name, unless `$HYPEMAN_REQUIRE` contains it; those that need a disk of their own are skipped without root.
+//! `$HYPEMAN_TEST_QEMU`, `$HYPEMAN_TEST_CLOUD_HYPERVISOR` and `$HYPEMAN_TEST_FIRECRACKER` name the VMMs to test with.
+//! Where there is none its stories are skipped by name, unless `$HYPEMAN_REQUIRE` contains it; those that need a disk of
+//! their own are skipped without root.
 
 mod capture;
+mod cloud_hypervisor;
 mod crash;
 mod firecracker;
 mod full;
@@ -21,6 +23,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 enum Needs {
     Qemu,
     QemuAndRoot,
+    CloudHypervisor,
     Firecracker,
     FirecrackerAndRoot,
     Nothing,
@@ -32,7 +35,7 @@ macro_rules! stories {
     ($($needs:ident: $file:ident::$name:ident,)*) => { [$((stringify!($name), Needs::$needs, $file::$name)),*] };
 }
 
-const STORIES: [Story; 25] = stories![
+const STORIES: [Story; 29] = stories![
     Qemu: harness::qemu_alone_saves_and_loads_the_guest,
     Qemu: capture::a_running_vm_is_captured_and_runs_on,
     Qemu: capture::a_snapshot_counts_on_in_a_second_vm,
@@ -52,6 +55,10 @@ const STORIES: [Story; 25] = stories![
     Qemu: crash::a_host_killed_in_the_capture_of_a_paused_vm_leaves_it_paused,
     Nothing: crash::a_killed_compression_is_finished,
     QemuAndRoot: full::a_full_disk_ends_a_capture_only,
+    CloudHypervisor: cloud_hypervisor::a_cloud_hypervisor_snapshot_counts_on_in_a_second_one,
+    CloudHypervisor: cloud_hypervisor::a_paused_cloud_hypervisor_stays_paused_and_is_captured_again,
+    CloudHypervisor: cloud_hypervisor::a_cancelled_cloud_hypervisor_capture_lets_the_vm_run,
+    CloudHypervisor: cloud_hypervisor::a_cloud_hypervisor_that_is_frozen_or_dead_gives_a_typed_error,
     Firecracker: firecracker::a_firecracker_snapshot_counts_on_in_a_second_one,
     Firecracker: firecracker::a_paused_firecracker_stays_paused_and_is_captured_again,
     Firecracker: firecracker::a_cancelled_firecracker_capture_lets_the_vm_run,
@@ -84,6 +91,12 @@ fn missing(needs: Needs) -> Option<(&'static str, &'static str)> {
     let root = matches!(needs, Needs::QemuAndRoot | Needs::FirecrackerAndRoot);
     if firecracker && hypeman_tests::firecracker::program().is_none() {
         return Some(("firecracker", "no firecracker (set HYPEMAN_TEST_FIRECRACKER), or no usable /dev/kvm"));
+    }
+    if needs == Needs::CloudHypervisor && hypeman_tests::cloud_hypervisor::program().is_none() {
+        return Some((
+            "cloud-hypervisor",
+            "no cloud-hypervisor (set HYPEMAN_TEST_CLOUD_HYPERVISOR), or no usable /dev/kvm",
+        ));
     }
     if qemu && hypeman_tests::vm::qemu().is_none() {
         return Some(("qemu", "no qemu-system-x86_64; install qemu-system-x86 or set HYPEMAN_TEST_QEMU"));

@@ -14,7 +14,8 @@ use tempfile::TempDir;
 /// The id under which the VM is registered.
 pub const VM_ID: &str = "counting";
 
-const MEMORY: &str = "snapshots/snapshot-latest/memory";
+/// Where each VMM leaves guest memory in a payload.
+const MEMORY: [&str; 2] = ["snapshots/snapshot-latest/memory", "snapshots/snapshot-latest/memory-ranges"];
 
 /// A running VM and an open data directory that knows it.
 pub struct Scene {
@@ -93,7 +94,9 @@ pub fn directory() -> TempDir {
 
 /// Guest memory of the payload `guest`: raw if it is there, else what stock decoders make of it.
 pub fn raw_memory(guest: &Path) -> Vec<u8> {
-    let form = |suffix: &str| fs::File::open(guest.join(format!("{MEMORY}{suffix}"))).ok();
+    let form = |suffix: &str| {
+        MEMORY.iter().find_map(|name| fs::File::open(guest.join(format!("{name}{suffix}"))).ok())
+    };
     let mut memory = Vec::new();
     if let Some(mut raw) = form("") {
         raw.read_to_end(&mut memory).unwrap();

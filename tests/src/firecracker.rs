@@ -1,7 +1,6 @@
 //! A real VM: our guest in a Firecracker that serves the library and the test over one API socket.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::guest;
 use crate::vm::{Tick, ticks_of};
+use crate::{api, guest};
 
 // Generous: a busy machine, not a claim of speed.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -143,23 +142,8 @@ impl Vm {
         self.ask("PUT", target, Some(body));
     }
 
-    /// One request over a connection of its own, which must succeed.
     fn ask(&self, method: &str, target: &str, body: Option<&Value>) -> Value {
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let mut stream = UnixStream::connect(self.api_socket()).unwrap();
-        write!(stream, "{method} {target} HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
-        let (mut answer, mut byte) = (Vec::new(), [0]);
-        while !answer.ends_with(b"\r\n\r\n") {
-            stream.read_exact(&mut byte).unwrap();
-            answer.push(byte[0]);
-        }
-        let head = String::from_utf8(answer).expect("a head is text");
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-        let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a length is a number"))];
-        stream.read_exact(&mut body).unwrap();
-        let body = String::from_utf8(body).expect("an answer is text");
-        assert!(head.starts_with("HTTP/1.1 20"), "{method} {target}: {head}{body}");
-        if body.is_empty() { Value::Null } else { serde_json::from_str(&body).expect("an answer is JSON") }
+        api::ask(&self.api_socket(), method, target, body)
     }
 }
 

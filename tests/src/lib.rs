@@ -2,7 +2,9 @@
 //! it in. Panics freely: it is only ever part of a test.
 #![allow(clippy::missing_panics_doc)]
 
+pub mod api;
 pub mod case;
+pub mod cloud_hypervisor;
 pub mod compare;
 pub mod firecracker;
 pub mod fixture;

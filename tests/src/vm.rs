@@ -2,11 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
@@ -53,12 +55,21 @@ impl Vm {
         vm
     }
 
-    /// Starts a second QEMU of the same shape and loads `memory`, a raw QEMU stream, into it; the guest waits for
+    /// Starts a second QEMU of the same shape and loads `memory`, a QEMU image in either form, into it; the guest waits for
     /// [`Vm::resume`].
     pub fn load(qemu: &OsStr, directory: &Path, memory: &Path) -> Self {
         let mut vm = Self::start(qemu, directory, &["-incoming", "defer"]);
         assert!(!memory.to_str().expect("a test's path is text").contains(['\'', ',']));
-        vm.control.run("migrate-incoming", json!({"uri": format!("exec:cat '{}'", memory.display())}));
+        let mut uri = format!("exec:cat '{}'", memory.display());
+        // A capability that the image was written with is named at its beginning.
+        let mut head = [0; 128];
+        fs::File::open(memory).unwrap().read_exact(&mut head).unwrap();
+        if memmem::find(&head, b"mapped-ram").is_some() {
+            let capability = json!([{"capability": "mapped-ram", "state": true}]);
+            vm.control.run("migrate-set-capabilities", json!({"capabilities": capability}));
+            uri = format!("file:{}", memory.display());
+        }
+        vm.control.run("migrate-incoming", json!({"uri": uri}));
         vm.wait_until("the captured memory is loaded", |vm| vm.control.status() != "inmigrate");
         vm
     }

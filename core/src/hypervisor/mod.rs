@@ -133,6 +133,17 @@ pub(crate) trait Vmm: Send {
     /// Refuses, with the VMM's reason, a VM that cannot be captured; sets up all that can be set up while it runs.
     fn prepare(&mut self, limit: &Limit) -> Result<()>;
 
+    /// Refuses a directory that the VMM, as far as can be told, cannot write to. Asked after [`Vmm::prepare`]; a VMM that
+    /// is given descriptors reaches every directory.
+    fn check_reach(&self, _target: &CaptureTarget<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The disks that the VM has open for writing; none where the VMM does not tell.
+    fn written_disks(&mut self, _limit: &Limit) -> Result<Vec<WrittenDisk>> {
+        Ok(Vec::new())
+    }
+
     /// Sets up, while the guest still runs, what [`Vmm::capture`] into `target` will use. Whatever comes after it,
     /// [`Vmm::settle`] or [`Vmm::resume`] takes it back.
     fn arm(&mut self, _target: &CaptureTarget<'_>, _limit: &Limit) -> Result<()> {
@@ -143,17 +154,6 @@ pub(crate) trait Vmm: Send {
     /// only then may an opener act on a VM that someone else uses, too. A VMM that keeps no such mark says yes.
     fn is_as_we_left_it(&mut self, _limit: &Limit) -> Result<bool> {
         Ok(true)
-    }
-
-    /// Refuses a directory that the VMM, as far as can be told, cannot write to. Asked after [`Vmm::prepare`]; a VMM that
-    /// is given descriptors reaches every directory.
-    fn check_reach(&self, _target: &CaptureTarget<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    /// The disks that the VM has open for writing; none where the VMM does not tell.
-    fn written_disks(&mut self, _limit: &Limit) -> Result<Vec<WrittenDisk>> {
-        Ok(Vec::new())
     }
 
     /// Pauses the guest. It is paused when this returns `Ok`.

@@ -119,6 +119,18 @@ pub(super) fn check_empty(file: &File) -> Result<()> {
     }
 }
 
+/// Makes `buffer` at least `len` bytes long; frames are bounded, and so is `len`.
+pub(super) fn grow(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    buffer
+        .try_reserve(len.saturating_sub(buffer.len()))
+        .map_err(|_| Error::new(Kind::Io, format!("there is no memory for a buffer of {len} bytes")))?;
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    Ok(())
+}
+
 /// Reads a little-endian number at `at`; `None` past the end.
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))

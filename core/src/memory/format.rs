@@ -2,7 +2,9 @@
 
 use std::fs::File;
 
-use super::index::{self, Index};
+use twox_hash::XxHash3_64;
+
+use super::index::{self, Frame, Index};
 use super::{file, lz4, zstd};
 use crate::error::Result;
 use crate::types::{Algorithm, CompressionSettings};
@@ -175,15 +177,32 @@ impl Decoder {
     }
 
     /// Decodes one frame into `raw`, which it has to fill; says what is wrong where it does not.
-    pub(super) fn decode(
-        &mut self,
-        stored: &[u8],
-        raw: &mut [u8],
-        standard: Standard,
-    ) -> Result<(), &'static str> {
+    fn decode(&mut self, stored: &[u8], raw: &mut [u8], standard: Standard) -> Result<(), &'static str> {
         match self {
             Self::Zstd(decoder) => decoder.decode(stored, raw, standard),
             Self::Lz4 => lz4::decode(stored, raw, standard),
         }
+    }
+
+    /// Decodes `frame`, stored as `stored`, into `raw`. Its bytes are checked against the index where that knows them,
+    /// and else, or where `is_strict`, by the format's own checksum.
+    pub(super) fn frame(
+        &mut self,
+        frame: &Frame,
+        stored: &[u8],
+        raw: &mut [u8],
+        is_strict: bool,
+    ) -> Result<()> {
+        let wrong = |what: &str| {
+            file::damaged(frame.at, format_args!("{what} (the frame for memory byte {})", frame.raw_at))
+        };
+        let standard = match frame.hash {
+            Some(hash) if hash != XxHash3_64::oneshot(stored) => {
+                return Err(wrong("the checksum of a frame does not match"));
+            }
+            Some(_) if !is_strict => Standard::Skipped,
+            _ => Standard::Checked,
+        };
+        self.decode(stored, raw, standard).map_err(wrong)
     }
 }

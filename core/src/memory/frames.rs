@@ -43,6 +43,11 @@ impl Layout {
             Err(error) if error.kind() == Kind::Corrupt => {}
             Err(error) => return Err(error),
         }
+        Self::walk(algorithm, file, max_bytes, limit)
+    }
+
+    /// Finds the frames of `file` by their own headers, whether or not it has an index.
+    pub(super) fn walk(algorithm: Algorithm, file: &File, max_bytes: u64, limit: &Limit) -> Result<Self> {
         match algorithm {
             Algorithm::Zstd => Self::walk_zstd(file, max_bytes, limit),
             Algorithm::Lz4 => Self::walk_lz4(file, max_bytes, limit),

@@ -2,7 +2,7 @@
 //!
 //! `zstd/` and `lz4/` say what the files look like, `index.rs` what we add to them, `format.rs` what both have in
 //! common. `compress.rs` writes (`pieces` -> `batch` -> `order`), `pass.rs` reads all frames in parallel for
-//! `decompress.rs`, `verify.rs` and the check at the end of a compression.
+//! `decompress.rs`, `verify.rs` and the check at the end of a compression, `image/` reads any byte of an image alone.
 //!
 //! Any job holds at most 64 MiB and 16 MiB for each thread, whatever the length of the image: buffers are of one
 //! batch, frames are listed from disk, a page at a time. Only a foreign zstd frame with a window of more than 64 MiB
@@ -15,6 +15,7 @@ mod digest;
 mod file;
 mod format;
 mod frames;
+mod image;
 mod index;
 mod lz4;
 mod order;
@@ -23,7 +24,7 @@ mod pieces;
 mod skippable;
 mod stream;
 mod verify;
-mod workers;
+pub(crate) mod workers;
 mod zero;
 mod zstd;
 
@@ -32,6 +33,7 @@ mod tests;
 
 pub(crate) use compress::compress;
 pub(crate) use decompress::decompress;
+pub(crate) use image::Image;
 pub(crate) use verify::verify;
 
 /// What a compression made of an image.

@@ -5,16 +5,14 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use twox_hash::XxHash3_64;
-
 use super::digest::Digest;
-use super::file::{damaged, read_compressed, write_raw_sparse};
-use super::format::{self, Decoder, Standard};
+use super::file::{damaged, grow, read_compressed, write_raw_sparse};
+use super::format::{self, Decoder};
 use super::frames::{Cursor, Frames};
 use super::index::Frame;
 use super::workers::{self, Crew, Priority};
 use crate::call::Limit;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::types::Algorithm;
 
 /// Work is handed out in pieces of about this much: enough that the threads seldom meet.
@@ -158,22 +156,7 @@ impl<'a> Worker<'a> {
             let (bytes, stored_after) = stored_rest.split_at(frame.stored_bytes as usize);
             let (memory, raw_after) = raw_rest.split_at_mut(frame.raw_bytes as usize);
             (stored_rest, raw_rest) = (stored_after, raw_after);
-            let standard = match frame.hash {
-                Some(hash) if hash != XxHash3_64::oneshot(bytes) => {
-                    return Err(damaged(
-                        frame.at,
-                        format_args!(
-                            "the checksum of the frame for memory byte {} does not match",
-                            frame.raw_at
-                        ),
-                    ));
-                }
-                Some(_) if matches!(self.pass.purpose, Purpose::Write(_)) => Standard::Skipped,
-                _ => Standard::Checked,
-            };
-            self.decoder.decode(bytes, memory, standard).map_err(|what| {
-                damaged(frame.at, format_args!("{what} (the frame for memory byte {})", frame.raw_at))
-            })?;
+            self.decoder.frame(frame, bytes, memory, matches!(self.pass.purpose, Purpose::Check))?;
             if matches!(self.pass.purpose, Purpose::Check) {
                 self.digest.add(frame.raw_at, memory);
             }
@@ -183,16 +166,4 @@ impl<'a> Worker<'a> {
             Purpose::Check => Ok(()),
         }
     }
-}
-
-/// Makes `buffer` at least `len` bytes long; frames are bounded, and so is `len`.
-fn grow(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
-    let len = usize::try_from(len).unwrap_or(usize::MAX);
-    buffer
-        .try_reserve(len.saturating_sub(buffer.len()))
-        .map_err(|_| Error::new(Kind::Io, format!("there is no memory for a buffer of {len} bytes")))?;
-    if buffer.len() < len {
-        buffer.resize(len, 0);
-    }
-    Ok(())
 }

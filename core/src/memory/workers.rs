@@ -12,7 +12,7 @@ use crate::sys::priority::lower_this_thread;
 
 /// How much the host should feel of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Priority {
+pub(crate) enum Priority {
     /// Someone waits for it.
     Normal,
     /// It yields to everything else.
@@ -20,14 +20,14 @@ pub(super) enum Priority {
 }
 
 /// What the threads of a job share: why they have to stop.
-pub(super) struct Crew<'a> {
+pub(crate) struct Crew<'a> {
     limit: &'a Limit,
     stopped: AtomicBool,
 }
 
 impl Crew<'_> {
     /// Fails once the call has to stop or another worker failed. To be asked before every frame.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         self.limit.check()?;
         if self.stopped.load(Ordering::Acquire) {
             // Never seen by a caller: the error of the worker that failed came first.
@@ -40,7 +40,7 @@ impl Crew<'_> {
 /// Runs `work` on `threads` new threads and returns the first error, once all of them have ended.
 ///
 /// Always on threads of its own, never on the caller's, whose priority is the host's business.
-pub(super) fn run(
+pub(crate) fn run(
     threads: NonZeroUsize,
     priority: Priority,
     limit: &Limit,

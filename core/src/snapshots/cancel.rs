@@ -13,7 +13,7 @@ pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
         return Ok(snapshot);
     }
     hm.jobs().stop(id);
-    let Some(_job) = store.try_job(id)? else {
+    let Some(job) = store.try_job(id)? else {
         let why = format!("snapshot {id} is being compressed by another process; cancel it there");
         return Err(Error::new(Kind::Busy, why).about(id));
     };
@@ -23,7 +23,9 @@ pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
         record.snapshot.compression = None;
         store.rewrite(&record)?;
         remove_compressed(store, id)?;
-        store.end_job(id)?;
     }
+    // What is left of it: the checksums of what is there now.
+    drop(job);
+    hm.jobs().start(store, id)?;
     Ok(record.snapshot)
 }

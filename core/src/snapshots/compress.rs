@@ -16,6 +16,10 @@ pub(super) fn compress(hm: &Hypeman, id: &str, compression: Option<&CompressionC
         ));
     }
     check(&store.record(id)?.snapshot, Memory::find(&store.guest(id)?)?)?;
+    if store.record(id)?.snapshot.compression_state != Some(CompressionState::Compressing) {
+        // A job that only makes checksums makes way, and they are made at the end of this one.
+        hm.jobs().stop(id);
+    }
     let job = store.try_job(id)?.ok_or_else(|| busy(id))?;
     // Again, now that no one else changes it.
     let mut record = store.record(id)?;
@@ -66,5 +70,6 @@ fn check(snapshot: &Snapshot, memory: Option<Memory>) -> Result<()> {
 }
 
 fn busy(id: &str) -> Error {
-    Error::new(Kind::Busy, format!("snapshot {id} is being compressed already; wait for it")).about(id)
+    Error::new(Kind::Busy, format!("snapshot {id} is being compressed or checked already; wait for that"))
+        .about(id)
 }

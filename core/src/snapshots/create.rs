@@ -73,11 +73,9 @@ pub(crate) fn create(
     let sidecar = Sidecar::new(facts, outside).to_bytes()?;
     call.check()?;
     let job = stage.publish(&record, &sidecar, settings.is_some())?;
-    if settings.is_some() {
-        // The snapshot is there and its compression is noted: what cannot start now, the next opener starts.
-        drop(job);
-        let _ = hm.jobs().start(store, &snapshot.id);
-    }
+    // The snapshot is there and its job is noted: what cannot start now, the next opener starts.
+    drop(job);
+    let _ = hm.jobs().start(store, &snapshot.id);
     Ok(snapshot)
 }
 

@@ -1,27 +1,34 @@
 //! Snapshots: a verb a file.
 
 mod cancel;
+mod checksum;
+mod chunks;
 mod compress;
 pub(crate) mod create;
 mod delete;
 mod disks;
 mod get;
 mod inspect;
+mod job;
 mod jobs;
 mod list;
 mod live;
+mod memory;
 mod plan;
+mod ranges;
 pub(crate) mod recover;
 pub(crate) mod restore;
+mod verify;
 mod wait;
 
 use crate::call::Call;
 use crate::error::Result;
 use crate::hypeman::Hypeman;
 use crate::panic::guard;
-use crate::types::{CompressionConfig, Inspection, Snapshot, SnapshotFilter};
+use crate::types::{CompressionConfig, Inspection, Snapshot, SnapshotFilter, VerifyReport};
 
 pub(crate) use jobs::Jobs;
+pub use memory::MemoryImage;
 
 /// The snapshots of a data directory.
 #[derive(Clone, Copy, Debug)]
@@ -91,5 +98,29 @@ impl Snapshots<'_> {
     /// `not_found`, `corrupt`, `closed`, errors of the disk.
     pub fn inspect(&self, id: &str) -> Result<Inspection> {
         guard(|| inspect::inspect(self.hm, id))
+    }
+
+    /// Reads every byte of the payload of `id` and compares it with the checksums that were made in the background
+    /// after its capture. Damage is what the report is for, not an error. Of the record it can only tell whether it
+    /// can be read.
+    ///
+    /// # Errors
+    /// `not_found`, `busy` when its files are being removed, `corrupt` when it has no payload at all, `cancelled`,
+    /// `timeout`, `closed`, errors of the disk.
+    pub fn verify(&self, id: &str, call: Call<'_>) -> Result<VerifyReport> {
+        guard(|| verify::verify(self.hm, id, call))
+    }
+
+    /// Opens the guest memory of `id` for reading at any offset, while it is being compressed, too.
+    ///
+    /// Of what libhypeman compressed, next to nothing is read now; of other compressed files their frame headers are,
+    /// and all of an lz4 file whose blocks have no checksums of their own.
+    ///
+    /// # Errors
+    /// `not_found`, `invalid_state` when it has no memory, `not_supported` for a compressed file that can only be
+    /// read from its start (the vendor's zstd), `busy` when its files are being removed, `corrupt`, `closed`, errors
+    /// of the disk.
+    pub fn memory(&self, id: &str) -> Result<MemoryImage> {
+        guard(|| memory::memory(self.hm, id))
     }
 }

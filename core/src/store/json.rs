@@ -23,12 +23,24 @@ const MAX_DEPTH: usize = 64;
 /// # Errors
 /// `corrupt`, errors of the disk.
 pub(crate) fn read(file: &File, path: &Path) -> Result<Value> {
+    parse(&read_bytes(file, path)?).map_err(|why| damaged(path, why))
+}
+
+/// Reads all of a text of at most the same size.
+///
+/// # Errors
+/// `corrupt`, errors of the disk.
+pub(crate) fn read_text(file: &File, path: &Path) -> Result<String> {
+    String::from_utf8(read_bytes(file, path)?).map_err(|e| damaged(path, e))
+}
+
+fn read_bytes(file: &File, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, &e))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(damaged(path, "it is larger than 4 MiB"));
     }
-    parse(&bytes).map_err(|why| damaged(path, why))
+    Ok(bytes)
 }
 
 /// The error for a file of the store that cannot be used.

@@ -30,6 +30,11 @@ impl Store {
         self.try_lock(&format!("{}.snapshot", checked(id)?), READERS, Sharing::Shared)
     }
 
+    /// Waits for the right to read snapshot `id`.
+    pub(crate) fn read(&self, id: &str, limit: &Limit) -> Result<ByteLock> {
+        wait(limit, || self.try_read(id))
+    }
+
     /// Takes the readers' byte of snapshot `id` for oneself, if no one reads it.
     pub(crate) fn try_no_readers(&self, id: &str) -> Result<Option<ByteLock>> {
         self.try_lock(&format!("{}.snapshot", checked(id)?), READERS, Sharing::Exclusive)

@@ -10,7 +10,7 @@
 //!     names/{sha256}                   name claims
 //!     locks/{id}.snapshot, {id}.instance, registry
 //!     intents/{id}.json                a VM that is paused for snapshot {id}
-//!     jobs/{id}                        a compression that must come to an end
+//!     jobs/{id}                        a compression, or checksums, that must come to an end
 //!     instances/{id}.json              registered instances
 //!     journals/{instance}.json            a restore under way; placed/{instance}.json: what the last one left
 //!     trash/                           what is being deleted
@@ -20,11 +20,12 @@
 //! Records are the truth; names, jobs and the catalogue follow from them.
 
 mod catalogue;
+pub(crate) mod checksums;
 mod durable;
 pub(crate) mod intents;
 mod jobs;
 pub(crate) mod journals;
-mod json;
+pub(crate) mod json;
 pub(crate) mod locks;
 mod names;
 pub(crate) mod payload;

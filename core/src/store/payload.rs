@@ -47,6 +47,22 @@ impl Memory {
         Ok(None)
     }
 
+    /// The paths of all forms that it can have, there or not: raw first.
+    pub(crate) fn forms(&self) -> Vec<String> {
+        let compressed = Algorithm::ALL.into_iter().map(|algorithm| self.compressed_name(algorithm));
+        [self.name.clone()].into_iter().chain(compressed).map(|name| self.path_of(&name)).collect()
+    }
+
+    /// The path of the compressed file, if it is there, and its codec.
+    pub(crate) fn compressed_path(&self) -> Option<(String, Algorithm)> {
+        let (algorithm, _) = self.compressed?;
+        Some((self.path_of(&self.compressed_name(algorithm)), algorithm))
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        self.directory.join(name).to_string_lossy().into_owned()
+    }
+
     /// Opens the directory that holds it.
     pub(crate) fn open_dir(&self, guest: &Dir) -> Result<Dir> {
         if self.directory.as_os_str().is_empty() { guest.dir(".") } else { guest.dir(&self.directory) }

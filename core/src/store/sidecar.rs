@@ -3,13 +3,18 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use twox_hash::XxHash3_64;
 
-use super::{SIDECAR, json};
+use super::checksums::Checksums;
+use super::{SIDECAR, Store, json};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
 use crate::types::Capture;
 
 const FORMAT: u32 = 1;
+/// What stands in front of the seal, whose digits are zeros while it is made. No text within JSON can hold it.
+const SEAL: &str = "\"sidecar_xxh3\": \"";
+const UNSEALED: &str = "0000000000000000";
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sidecar {
@@ -19,6 +24,12 @@ pub(crate) struct Sidecar {
     /// Disks from outside the instance directory: where they lie in the payload and where they came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) disks: Vec<OutsideDisk>,
+    /// Of every file of the payload; absent until they are made, after the acknowledgement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) checksums: Option<Checksums>,
+    /// The xxh3-64 of this file.
+    #[serde(default)]
+    sidecar_xxh3: String,
     /// Keys of newer versions.
     #[serde(flatten)]
     pub(crate) others: Map<String, Value>,
@@ -35,7 +46,8 @@ pub(crate) struct OutsideDisk {
 
 impl Sidecar {
     pub(crate) fn new(capture: Capture, disks: Vec<OutsideDisk>) -> Self {
-        Self { format: FORMAT, capture, disks, others: Map::new() }
+        let (checksums, others) = (None, Map::new());
+        Self { format: FORMAT, capture, disks, checksums, sidecar_xxh3: UNSEALED.to_owned(), others }
     }
 
     /// Reads the sidecar of the snapshot in `dir`, if it has one.
@@ -51,8 +63,78 @@ impl Sidecar {
         Ok(Some(sidecar))
     }
 
+    /// Compares the sidecar of the snapshot in `dir`, if it has one, with its seal.
+    ///
+    /// # Errors
+    /// `corrupt` where it is not as it was written; errors of the disk.
+    pub(crate) fn check_seal(dir: &Dir) -> Result<()> {
+        let Some(file) = dir.read_if_any(SIDECAR)? else { return Ok(()) };
+        let path = dir.join(SIDECAR);
+        let mut text = json::read_text(&file, &path)?;
+        let seal = take_seal(&mut text).ok_or_else(|| json::damaged(&path, "it has lost its checksum"))?;
+        if seal == digits(&text) { Ok(()) } else { Err(json::damaged(&path, "its checksum does not match")) }
+    }
+
+    /// The bytes to write: JSON, sealed.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec_pretty(self)
-            .map_err(|e| Error::new(Kind::Internal, format!("cannot write a sidecar: {e}")))
+        let failed = |why: String| Error::new(Kind::Internal, format!("cannot write a sidecar: {why}"));
+        let mut text = serde_json::to_string_pretty(self).map_err(|e| failed(e.to_string()))?;
+        take_seal(&mut text).ok_or_else(|| failed("it has no place for its checksum".to_owned()))?;
+        let sealed = format!("{SEAL}{}", digits(&text));
+        Ok(text.replacen(&format!("{SEAL}{UNSEALED}"), &sealed, 1).into_bytes())
+    }
+}
+
+impl Store {
+    /// Replaces the sidecar of the snapshot in `dir`, whose job the caller has.
+    pub(crate) fn replace_sidecar(&self, dir: &Dir, id: &str, sidecar: &Sidecar) -> Result<()> {
+        let scratch = &self.private()?.staging;
+        self.durable.replace(dir, SIDECAR, &sidecar.to_bytes()?, scratch, &format!("{id}.json"))
+    }
+}
+
+/// Puts zeros in the place of the seal, which is returned; `None` where there is none.
+fn take_seal(text: &mut String) -> Option<String> {
+    let start = text.find(SEAL)? + SEAL.len();
+    let end = start.checked_add(UNSEALED.len())?;
+    let seal = text.get(start..end)?.to_owned();
+    text.replace_range(start..end, UNSEALED);
+    Some(seal)
+}
+
+fn digits(text: &str) -> String {
+    format!("{:016x}", XxHash3_64::oneshot(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::checksums::FileChecksums;
+    use crate::types::{Host, InstanceState};
+
+    #[test]
+    fn every_flipped_bit_of_a_sidecar_breaks_its_seal_and_newer_keys_are_kept() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let mut sidecar = Sidecar::new(Capture::of(InstanceState::Running, Host::default()), Vec::new());
+        sidecar.others.insert("newer".to_owned(), serde_json::json!({"sidecar_xxh3": "of something else"}));
+        let mut checksums = Checksums::new([3].into_iter());
+        checksums.files.push(FileChecksums::new("disk", 3, &[7]));
+        sidecar.checksums = Some(checksums);
+        let path = temp.path().join(SIDECAR);
+        let bytes = sidecar.to_bytes().unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        Sidecar::check_seal(&dir).unwrap();
+        let read = Sidecar::read(&dir).unwrap().unwrap();
+        assert_eq!((&read.checksums, &read.others), (&sidecar.checksums, &sidecar.others));
+        std::fs::write(&path, read.to_bytes().unwrap()).unwrap();
+        Sidecar::check_seal(&dir).unwrap();
+
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &damaged).unwrap();
+            assert_eq!(Sidecar::check_seal(&dir).unwrap_err().kind(), Kind::Corrupt, "bit {bit}");
+        }
     }
 }

@@ -54,8 +54,8 @@ impl Stage {
         self.store.sync_tree(&self.guest)
     }
 
-    /// Makes this a snapshot, durably: all or nothing, in the order of design §5. `compresses` leaves a note that its
-    /// compression must come to an end. Returns the job, which its compression keeps.
+    /// Makes this a snapshot, durably: all or nothing, in the order of design §5. A note is left that its
+    /// checksums, and its compression if it `compresses`, must come to an end. Returns the job for that.
     pub(crate) fn publish(mut self, record: &[u8], sidecar: &[u8], compresses: bool) -> Result<ByteLock> {
         let (snapshots, private) = (self.store.snapshots()?, self.store.private()?);
         let durable = self.store.durable;
@@ -64,6 +64,8 @@ impl Stage {
         durable.create(&dir, RECORD, record)?;
         if compresses {
             self.store.begin_job(&self.id)?;
+        } else {
+            self.store.note_checksums(&self.id)?;
         }
         private.staging.rename_new(&self.id, snapshots, &self.id)?;
         if let Err(error) = durable.dir(snapshots) {

@@ -9,7 +9,8 @@ use crate::error::{Error, Kind, Result};
 /// Compression of a snapshot's guest memory, as in the API pages (`SnapshotCompressionConfig`).
 ///
 /// `algorithm` is `zstd` (level 1-19, default 1; the default algorithm) or `lz4` (level 0-9, default 0). Both are
-/// ignored, right or wrong, when `enabled` is false.
+/// ignored, right or wrong, when `enabled` is false. Snapshots of vz are never compressed, whatever is asked: their memory
+/// is inside a file of Apple's that does not shrink; their state is `none`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompressionConfig {
     /// Whether guest memory is compressed.

@@ -146,7 +146,8 @@ pub struct RegisterInstance {
     pub api_socket: Option<PathBuf>,
     /// The instance directory: all of it is captured, but for sockets and `logs/`. Absolute; it must exist.
     pub directory: Option<PathBuf>,
-    /// Its disks, inside the directory or not. Where none is named, every file of the directory is taken for one.
+    /// Its disks, inside the directory or not. Where none is named, every file of the directory is taken for one. A
+    /// create refuses (`invalid_state`) a VM that writes to a disk that is not among them, as far as its VMM tells.
     pub disks: Vec<Disk>,
     /// Default compression of its snapshots.
     pub compression: Option<CompressionConfig>,

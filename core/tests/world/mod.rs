@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hypeman_core::{Call, CreateSnapshot, Hypeman, InstanceState, RegisterInstance, SnapshotKind};
 
@@ -85,4 +85,30 @@ pub fn tree(path: &Path) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+/// Waits until no job is left: compressions, checksums, and raw files that were to go.
+pub fn jobs_end(world: &World) {
+    let jobs = world.data().join("snapshots/.libhypeman/jobs");
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !tree(&jobs).is_empty() {
+        assert!(Instant::now() < patience, "jobs are left: {:?}", tree(&jobs));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A Standby snapshot of a VM called `name`, and its directory.
+pub fn snapshot(world: &World, hm: &Hypeman, name: &str, compression: Option<&str>) -> (String, PathBuf) {
+    hm.instances().register(&world.vm(name, InstanceState::Standby)).unwrap();
+    let compression = compression.map(|algorithm| hypeman_core::CompressionConfig::with(algorithm, None));
+    let made = create(hm, name, &CreateSnapshot { compression, ..standby() }).unwrap();
+    let directory = world.data().join("snapshots").join(&made.id);
+    (made.id, directory)
+}
+
+/// Turns one bit of a file around.
+pub fn flip(path: &Path, bit: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    fs::write(path, bytes).unwrap();
 }

@@ -91,6 +91,7 @@ class Phase(StrEnum):
     SYNCING = "syncing"
     """The VM runs again."""
     COMPRESSING = "compressing"
+    VERIFYING = "verifying"
 
 
 _Enumeration = TypeVar("_Enumeration", bound=StrEnum)
@@ -275,7 +276,7 @@ class Capture(Record):
     """The part of the pause in which disks were cloned or copied."""
     hypervisor_version: str | None = None
     memory_format: str | None = None
-    """``qemu-stream``, ``qemu-mapped-ram`` or ``raw``."""
+    """``qemu-stream``, ``qemu-mapped-ram``, ``cloud-hypervisor-ranges`` or ``raw``."""
     memory_file: str | None = None
     """Beneath ``guest/``, without the suffix of a compressed one."""
 

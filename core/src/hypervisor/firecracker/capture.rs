@@ -48,6 +48,8 @@ impl Firecracker {
             Some(memory_bytes) => memory_bytes,
             None => self.measure(limit)?,
         };
+        // A Diff onto the last image would be whole only if no other client has had a snapshot taken since: each one
+        // empties the log of dirty pages, and nothing that Firecracker tells shows that it was emptied.
         let body = json!({
             "snapshot_type": "Full",
             "snapshot_path": target.directory.join(STATE_FILE),

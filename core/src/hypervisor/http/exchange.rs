@@ -66,7 +66,7 @@ impl<'a> Exchange<'a> {
                 Ok(sent) => left = left.get(sent..).unwrap_or_default(),
                 Err(e) if is_tick(&e) => self.check()?,
                 // A server may answer why before it hangs up on a request that it has not read.
-                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(e) if has_hung_up(&e) => return Ok(()),
                 Err(e) => return Err(self.gone(&e).into()),
             }
         }
@@ -185,6 +185,7 @@ impl<'a> Exchange<'a> {
                     return Ok(true);
                 }
                 Err(e) if is_tick(&e) => {}
+                Err(e) if has_hung_up(&e) => return Ok(false),
                 Err(e) => return Err(self.gone(&e).into()),
             }
         }
@@ -199,4 +200,9 @@ impl<'a> Exchange<'a> {
     fn gone(&self, error: &io::Error) -> Error {
         self.client.fault(&format!("went away ({error}); look whether its process has ended"))
     }
+}
+
+/// Whether the server has closed the connection; the one or the other comes of what it had read by then.
+fn has_hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }

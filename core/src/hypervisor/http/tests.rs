@@ -23,7 +23,7 @@ impl Server {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("api");
         let listener = UnixListener::bind(&path).unwrap();
-        let thread = std::thread::spawn(move || {
+        let thread = thread::spawn(move || {
             // The first connection only looks who listens.
             drop(listener.accept().unwrap());
             for script in scripts {
@@ -38,10 +38,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let ended = self.thread.take().map(JoinHandle::join);
-        assert!(
-            std::thread::panicking() || matches!(ended, Some(Ok(()))),
-            "the scripted server met a defect"
-        );
+        assert!(thread::panicking() || matches!(ended, Some(Ok(()))), "the scripted server met a defect");
     }
 }
 
@@ -54,7 +51,7 @@ fn answering(parts: Vec<Vec<u8>>) -> Script {
             if stream.write_all(&part).is_err() {
                 return;
             }
-            std::thread::yield_now();
+            thread::yield_now();
         }
     })
 }

@@ -18,11 +18,13 @@
 //! All numbers are little-endian, u64 where nothing is said.
 
 mod reader;
+mod search;
 mod writer;
 
 use twox_hash::XxHash3_64;
 
 pub(super) use reader::{Frames, Index};
+pub(super) use search::Search;
 pub(super) use writer::Writer;
 
 const LEAF_BYTES: u64 = 4096;

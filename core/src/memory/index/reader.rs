@@ -13,7 +13,7 @@ use crate::memory::skippable;
 /// Where the index of a file is, and what its footer says.
 #[derive(Clone, Copy)]
 pub(in crate::memory) struct Index {
-    leaves_at: u64,
+    pub(super) leaves_at: u64,
     pub(in crate::memory) totals: Totals,
 }
 
@@ -63,7 +63,7 @@ impl Index {
     }
 
     /// Reads leaf `number` into `page`, and checks it.
-    fn read_leaf(&self, file: &File, number: u64, page: &mut Vec<u8>) -> Result<()> {
+    pub(super) fn read_leaf(&self, file: &File, number: u64, page: &mut Vec<u8>) -> Result<()> {
         let frames = self.totals.frames.saturating_sub(number * LEAF_FRAMES).min(LEAF_FRAMES);
         let at = self.leaves_at + number * LEAF_BYTES;
         page.resize(LEAF_HEAD_BYTES + frames as usize * ENTRY_BYTES, 0);
@@ -72,6 +72,22 @@ impl Index {
             return Err(damaged(at, "its index is not as it was written"));
         }
         Ok(())
+    }
+
+    /// The frame in the entry at `slot` of a leaf, stored at `at` with memory from `raw_at` on; `None` where there
+    /// can be no such frame.
+    pub(super) fn entry(&self, leaf: &[u8], slot: usize, at: u64, raw_at: u64) -> Option<Frame> {
+        let size = u32_at(leaf, slot + 4)?;
+        let frame = Frame {
+            at,
+            raw_at,
+            stored_bytes: u32_at(leaf, slot)?,
+            raw_bytes: size & !ZERO_FLAG,
+            is_zero: size & ZERO_FLAG != 0,
+            hash: Some(u64_at(leaf, slot + 8)?),
+        };
+        let Totals { end, raw_bytes, .. } = self.totals;
+        (frame.is_bounded() && frame.end() <= end && frame.raw_end() <= raw_bytes).then_some(frame)
     }
 }
 
@@ -103,21 +119,12 @@ impl Frames<'_> {
                 return Err(damaged(self.index.leaves_at + number * LEAF_BYTES, "its index does not add up"));
             }
         }
-        let field = |at| u32_at(&self.page, slot + at).unwrap_or_default();
-        let frame = Frame {
-            at: self.at,
-            raw_at: self.raw_at,
-            stored_bytes: field(0),
-            raw_bytes: field(4) & !ZERO_FLAG,
-            is_zero: field(4) & ZERO_FLAG != 0,
-            hash: u64_at(&self.page, slot + 8),
-        };
-        if !frame.is_bounded() || frame.end() > totals.end || frame.raw_end() > totals.raw_bytes {
+        let Some(frame) = self.index.entry(&self.page, slot, self.at, self.raw_at) else {
             return Err(damaged(
                 self.index.leaves_at + number * LEAF_BYTES,
                 "its index names an impossible frame",
             ));
-        }
+        };
         self.next += 1;
         self.at = frame.end();
         self.raw_at = frame.raw_end();

@@ -2,6 +2,7 @@
 
 mod damage;
 mod foreign;
+mod image;
 mod round_trip;
 
 use std::fs::File;

@@ -35,6 +35,9 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
+/// What someone does to an image before it is loaded.
+type Damage = Box<dyn Fn(&Path)>;
+
 #[test]
 fn a_snapshot_is_loaded_where_it_lies_and_on_demand_where_the_version_can() {
     for (version, memory, mode) in [
@@ -86,6 +89,8 @@ fn a_load_that_is_given_up_keeps_its_files_until_it_has_ended() {
     assert_eq!(names(root.path()), ["snapshot-latest"]);
 }
 
+type Damage = Box<dyn Fn(&Path)>;
+
 #[test]
 fn what_is_damaged_or_cannot_be_loaded_is_refused_before_the_vmm_is_told() {
     let cut = |name: &'static str, bytes: u64| {
@@ -95,7 +100,7 @@ fn what_is_damaged_or_cannot_be_loaded_is_refused_before_the_vmm_is_told() {
         }
     };
     let gone = |name: &'static str| move |snapshot: &Path| fs::remove_file(snapshot.join(name)).unwrap();
-    let damages: [(&str, Box<dyn Fn(&Path)>); 6] = [
+    let damages: [(&str, Damage); 6] = [
         ("memory-ranges", Box::new(cut("memory-ranges", 1))),
         ("state.json", Box::new(cut("state.json", 1))),
         ("config.json", Box::new(cut("config.json", 1))),

@@ -1,6 +1,7 @@
 //! What the scripted cloud-hypervisor is: its states, its refusals word for word, and the files that it writes.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -193,8 +194,6 @@ pub(super) fn write_snapshot(directory: &Path, config: &Value, forgets_bytes: u6
         "snapshot_data": { "state": "{}" },
     });
     let create = |name: &str| File::create_new(directory.join(name)).unwrap();
-    use std::fs::File;
-    use std::io::Write;
     create("config.json").write_all(config.to_string().as_bytes()).unwrap();
     create("state.json").write_all(state.to_string().as_bytes()).unwrap();
     create("memory-ranges").set_len(MEMORY_BYTES - forgets_bytes).unwrap();

@@ -36,7 +36,7 @@ impl RealCh {
             .arg(root.join("api.sock"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(fs::File::create(root.join("vmm.log")).unwrap())
+            .stderr(File::create(root.join("vmm.log")).unwrap())
             .spawn()
             .unwrap();
         let began = Instant::now();

@@ -54,6 +54,7 @@ fn an_image_is_loaded_and_the_guest_is_paused_until_it_is_resumed() {
         let progress = load(&mut vm, image(bytes).path(), memory_format, &limit).unwrap();
         assert_eq!(progress, (bytes.len() as u64, bytes.len() as u64));
         assert_eq!(vm.run_state(&limit).unwrap(), RunState::Paused { after_capture: false });
+        assert!(!qemu.model().ran_by_itself);
         assert_eq!(qemu.model().traces(), at_first);
         vm.resume().unwrap();
         assert_eq!(vm.run_state(&limit).unwrap(), RunState::Running);
@@ -89,6 +90,7 @@ fn whatever_fails_in_a_load_the_error_is_typed_and_qemu_keeps_no_trace() {
                 vm.settle().expect(&story);
                 assert_eq!(qemu.model().traces(), at_first, "{story}");
                 assert_ne!(qemu.model().status, "running", "{story}");
+                assert!(!qemu.model().ran_by_itself, "{story}");
             }
         }
     }

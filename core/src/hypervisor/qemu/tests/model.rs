@@ -39,6 +39,8 @@ pub(super) struct Model {
     incoming: bool,
     /// A `stop` came while it waited: what it loads does not run by itself.
     stays_paused: bool,
+    /// No such `stop` came, and what it loaded ran.
+    pub(super) ran_by_itself: bool,
     /// The process is over.
     pub(super) ended: bool,
     pub(super) status: &'static str,
@@ -70,6 +72,7 @@ impl Model {
             version,
             incoming: false,
             stays_paused: false,
+            ran_by_itself: false,
             ended: false,
             status: "running",
             migration: "",
@@ -210,12 +213,10 @@ impl Model {
                 self.migration = if self.fails_with.is_some() { "failed" } else { "completed" };
                 self.status = match (self.fails_with, self.incoming) {
                     (Some(_), _) => self.status,
+                    (None, true) if self.stays_paused => "paused",
                     (None, true) => {
-                        if self.stays_paused {
-                            "paused"
-                        } else {
-                            "running"
-                        }
+                        self.ran_by_itself = true;
+                        "running"
                     }
                     (None, false) => "finish-migrate",
                 };

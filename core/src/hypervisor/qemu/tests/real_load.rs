@@ -1,8 +1,6 @@
 //! Loading into a real QEMU what a real QEMU wrote.
 
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::process::Command;
 use std::{fs, thread, time::Duration};
 
 use serde_json::json;
@@ -11,22 +9,7 @@ use super::process::{RealQemu, ask, with_each_qemu};
 use super::*;
 use crate::error::Kind;
 use crate::hypervisor::RunState;
-
-/// The tests' guest, which counts, checks a pattern, and prints both.
-fn guest(directory: &Path) -> PathBuf {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guest");
-    let elf = directory.join("guest.elf");
-    let built = Command::new("gcc")
-        .args(["-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-z,max-page-size=4096,-n", "-T"])
-        .arg(sources.join("guest.ld"))
-        .arg(sources.join("guest.S"))
-        .arg("-o")
-        .arg(&elf)
-        .output()
-        .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    elf
-}
+use crate::hypervisor::testing::guest;
 
 /// A QEMU with the guest in it, whose serial port is the file `serial`.
 fn boot(program: &Path, elf: &Path, serial: &Path, more: &[&str]) -> RealQemu {

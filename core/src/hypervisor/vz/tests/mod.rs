@@ -85,8 +85,12 @@ fn a_resume_that_fails_says_so_first_and_can_be_repeated() {
             let shim = Shim::start();
             shim.model().state = "Paused";
             let mut vm = connect(&shim);
-            vm.client.patience = Duration::from_millis(100);
-            vm.patience = Duration::from_millis(200);
+            let usual = (vm.client.patience, vm.patience);
+            match fault {
+                Fault::Hang => vm.client.patience = Duration::from_millis(500),
+                Fault::Refuse => vm.patience = Duration::from_millis(200),
+                Fault::Cut | Fault::CutInside | Fault::Garbage | Fault::Endless => {}
+            }
             let next = shim.model().log.len();
             shim.model().fault = Some((next + step, fault));
             let outcome = vm.resume();
@@ -102,6 +106,7 @@ fn a_resume_that_fails_says_so_first_and_can_be_repeated() {
             assert_eq!(error.kind(), kind, "{fault:?} {step}: {error}");
             assert!(error.message().starts_with("the VM at "), "{error}");
             assert!(error.message().contains("send PUT /api/v1/vm.resume"), "{error}");
+            (vm.client.patience, vm.patience) = usual;
             vm.resume().unwrap();
             assert_eq!(shim.model().state, "Running", "{fault:?} {step}");
         }

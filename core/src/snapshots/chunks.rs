@@ -1,0 +1,130 @@
+//! Reads files chunk by chunk, in parallel, and makes the checksum of each. Holes are not read.
+
+use std::fs::File;
+use std::hash::Hasher;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use twox_hash::XxHash3_64;
+
+use crate::call::Limit;
+use crate::error::{Error, Result};
+use crate::memory::workers::{self, Crew, Priority};
+use crate::sys::dir::Dir;
+use crate::sys::sparse::next_data;
+
+const BUFFER_BYTES: usize = 1 << 20;
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// The files of a payload that are to be read: by path beneath `guest`, with their sizes.
+pub(super) struct Chunks<'a> {
+    pub(super) guest: &'a Dir,
+    pub(super) files: &'a [(&'a str, u64)],
+    pub(super) chunk_bytes: u64,
+    pub(super) threads: NonZeroUsize,
+    pub(super) priority: Priority,
+    /// Told how many bytes were just done.
+    pub(super) done: &'a AtomicU64,
+}
+
+/// Where the checksum of a chunk belongs: the number of its file, and its own in that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file: usize,
+    pub(super) chunk: u64,
+}
+
+impl Chunks<'_> {
+    /// Gives the checksum of every chunk to `put`, in no order, or the error that kept it from being read. An error
+    /// of `put` ends it all.
+    pub(super) fn each(
+        &self,
+        limit: &Limit,
+        put: &(dyn Fn(Place, Result<u64>) -> Result<()> + Sync),
+    ) -> Result<()> {
+        let next = Mutex::new(Place { file: 0, chunk: 0 });
+        let chunks = self.files.iter().map(|(_, size)| size.div_ceil(self.chunk_bytes));
+        let chunks = usize::try_from(chunks.fold(0, u64::saturating_add)).unwrap_or(usize::MAX);
+        let Some(chunks) = NonZeroUsize::new(chunks) else { return Ok(()) };
+        workers::run(self.threads.min(chunks), self.priority, limit, |crew| {
+            let mut worker = Worker { chunks: self, crew, open: None, buffer: Vec::new() };
+            while let Some(place) = self.take(&next) {
+                crew.check()?;
+                match worker.checksum(place) {
+                    Err(Failure::Stopped(error)) => return Err(error),
+                    Err(Failure::Unreadable(error)) => put(place, Err(error))?,
+                    Ok(sum) => put(place, Ok(sum))?,
+                }
+                self.done.fetch_add(self.chunk_bytes, Ordering::Relaxed);
+            }
+            Ok(())
+        })
+    }
+
+    /// The next chunk that no one has taken.
+    fn take(&self, next: &Mutex<Place>) -> Option<Place> {
+        let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let (_, size_bytes) = self.files.get(next.file)?;
+            if next.chunk < size_bytes.div_ceil(self.chunk_bytes) {
+                let taken = *next;
+                next.chunk += 1;
+                return Some(taken);
+            }
+            *next = Place { file: next.file + 1, chunk: 0 };
+        }
+    }
+}
+
+/// Why there is no checksum of a chunk.
+enum Failure {
+    /// The call ended.
+    Stopped(Error),
+    /// The file cannot be read there.
+    Unreadable(Error),
+}
+
+struct Worker<'a> {
+    chunks: &'a Chunks<'a>,
+    crew: &'a Crew<'a>,
+    /// The file that was read last, with its number.
+    open: Option<(usize, File)>,
+    buffer: Vec<u8>,
+}
+
+impl Worker<'_> {
+    fn checksum(&mut self, place: Place) -> Result<u64, Failure> {
+        let Some((path, size_bytes)) = self.chunks.files.get(place.file) else { return Ok(0) };
+        let file = match self.open.take() {
+            Some((number, file)) if number == place.file => file,
+            _ => self.chunks.guest.read(path).map_err(Failure::Unreadable)?,
+        };
+        let start = place.chunk * self.chunks.chunk_bytes;
+        let end = start.saturating_add(self.chunks.chunk_bytes).min(*size_bytes);
+        let unreadable = |e| Failure::Unreadable(Error::io("read", self.chunks.guest.join(path), &e));
+        let mut sum = XxHash3_64::new();
+        let mut at = start;
+        while at < end {
+            let data = next_data(&file, at).map_err(unreadable)?.unwrap_or(end..end);
+            let (hole_end, data_end) = (data.start.min(end), data.end.min(end));
+            while at < hole_end {
+                let part = (hole_end - at).min(ZEROS.len() as u64);
+                sum.write(ZEROS.get(..part as usize).unwrap_or_default());
+                at += part;
+            }
+            while at < data_end {
+                self.crew.check().map_err(Failure::Stopped)?;
+                let part = (data_end - at).min(BUFFER_BYTES as u64);
+                self.buffer.resize(part as usize, 0);
+                let bytes = self.buffer.as_mut_slice();
+                file.read_exact_at(bytes, at).map_err(unreadable)?;
+                sum.write(bytes);
+                at += part;
+            }
+        }
+        self.open = Some((place.file, file));
+        Ok(sum.finish())
+    }
+}
