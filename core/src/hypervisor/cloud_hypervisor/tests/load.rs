@@ -35,9 +35,6 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What someone does to an image before it is loaded.
-type Damage = Box<dyn Fn(&Path)>;
-
 #[test]
 fn a_snapshot_is_loaded_where_it_lies_and_on_demand_where_the_version_can() {
     for (version, memory, mode) in [
