@@ -107,7 +107,7 @@ pub unsafe extern "C" fn hypeman_snapshot_wait(
 ) -> Status {
     hand_out(out, err, || {
         // SAFETY: NULL or valid, as the header asks.
-        let ((hm, id), call) = unsafe { (opened_for(handle, id)?, call(options)?) };
+        let (call, (hm, id)) = unsafe { (call(options)?, opened_for(handle, id)?) };
         hm.snapshots().wait(id, call).map(Snapshot::from)
     })
 }
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn hypeman_snapshot_compress(
 ) -> Status {
     hand_out(out, err, || {
         // SAFETY: NULL or valid, as the header asks.
-        let ((hm, id), settings) = unsafe { (opened_for(handle, id)?, compression(settings)?) };
+        let (settings, (hm, id)) = unsafe { (compression(settings)?, opened_for(handle, id)?) };
         hm.snapshots().compress(id, settings.as_ref()).map(Snapshot::from)
     })
 }
