@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, CompressionConfig, Error, Hypeman, InstanceState, Kind, Phase, RegisterInstance, Snapshot,
+    Call, CompressionConfig, Error, Hypeman, InstanceState, Kind, Phase, RegisterInstance, RestoreSnapshot,
+    Snapshot,
 };
 use hypeman_tests::cloud_hypervisor::{self, Vm};
 use hypeman_tests::guest::{self, PATTERN_PAGES};
@@ -118,6 +119,30 @@ pub fn a_cloud_hypervisor_snapshot_counts_on_in_a_second_one() {
         assert!(ticks.is_sorted_by(|a, b| a.ticks < b.ticks), "the first guest never went back");
         assert!(scene.vm.last_tick().ticks > captured && scene.vm.last_tick().wrong == 0);
         assert_nothing_left(scene.hm.data_dir());
+    }
+}
+
+pub fn a_cloud_hypervisor_snapshot_is_restored_by_one_call() {
+    for on_demand in [false, true] {
+        let mut scene = Scene::new(64, false);
+        let made = scene.capture(Some(CompressionConfig::with("lz4", None)));
+        let memory = raw_memory(&scene.payload(&made.id));
+        let captured = u32::try_from(guest::examine(&memory).unwrap().ticks).unwrap();
+        scene.vm.tick_after(captured + 16);
+        scene.vm.kill();
+        fs::write(scene.vm.directory().join("disk.raw"), "ruined").unwrap();
+
+        let program = cloud_hypervisor::program().expect("asked for before");
+        let waiting = Vm::start(&program, &scene.root.path().join("second"));
+        let api_socket = Some(waiting.api_socket());
+        let request = RestoreSnapshot { api_socket, on_demand, ..RestoreSnapshot::default() };
+        let restored = scene.hm.instances().snapshots().restore(&made.id, VM_ID, &request, Call::default());
+        assert_eq!(restored.unwrap().state, InstanceState::Running);
+        // Its serial log is where the captured configuration has it: in the directory of the first one.
+        let went_on = scene.vm.tick_after(captured);
+        assert!(went_on.ticks <= captured + 16, "captured at {captured}: {went_on:?}");
+        assert_eq!(scene.vm.tick_after(went_on.ticks + FULL_CHECK).wrong, 0);
+        assert_eq!(waiting.state(), "Running");
     }
 }
 

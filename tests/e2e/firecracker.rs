@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, Cancel, CompressionConfig, Error, Hypeman, InstanceState, Kind, Phase, RegisterInstance, Snapshot,
+    Call, Cancel, CompressionConfig, Error, Hypeman, InstanceState, Kind, Phase, RegisterInstance,
+    RestoreSnapshot, Snapshot,
 };
 use hypeman_tests::firecracker::{self, Vm};
 use hypeman_tests::guest::{self, PATTERN_PAGES};
@@ -118,6 +119,32 @@ pub fn a_firecracker_snapshot_counts_on_in_a_second_one() {
         assert!(scene.vm.last_tick().ticks > captured && scene.vm.last_tick().wrong == 0);
         assert_nothing_left(scene.hm.data_dir());
     }
+}
+
+pub fn a_firecracker_snapshot_is_restored_by_one_call() {
+    let mut scene = Scene::new(64);
+    let made = scene.capture(Some(CompressionConfig::with("zstd", None)));
+    let captured =
+        u32::try_from(guest::examine(&raw_memory(&scene.payload(&made.id))).unwrap().ticks).unwrap();
+    scene.vm.tick_after(captured + 16);
+    scene.vm.kill();
+    fs::write(scene.vm.directory().join("disk.raw"), "ruined").unwrap();
+
+    let program = firecracker::program().expect("asked for before");
+    let waiting = Vm::start(&program, &scene.root.path().join("second"));
+    let request = RestoreSnapshot { api_socket: Some(waiting.api_socket()), ..RestoreSnapshot::default() };
+    let snapshots = scene.hm.instances().snapshots();
+    let restored = snapshots.restore(&made.id, VM_ID, &request, Call::default()).unwrap();
+    assert_eq!(restored.state, InstanceState::Running);
+    let went_on = waiting.tick_after(0);
+    assert!((captured..=captured + 16).contains(&went_on.ticks), "captured at {captured}: {went_on:?}");
+    assert_eq!(waiting.tick_after(went_on.ticks + FULL_CHECK).wrong, 0);
+    assert_eq!(fs::metadata(scene.vm.directory().join("disk.raw")).unwrap().len(), 8 << 20);
+
+    // It has a VM now.
+    let again = snapshots.restore(&made.id, VM_ID, &request, Call::default()).unwrap_err();
+    assert_eq!(again.kind(), Kind::InvalidState);
+    waiting.tick_after(waiting.last_tick().ticks);
 }
 
 pub fn a_paused_firecracker_stays_paused_and_is_captured_again() {

@@ -11,6 +11,7 @@ mod firecracker;
 mod full;
 mod harness;
 mod refuse;
+mod restore;
 mod scene;
 
 use std::io::Write;
@@ -35,7 +36,7 @@ macro_rules! stories {
     ($($needs:ident: $file:ident::$name:ident,)*) => { [$((stringify!($name), Needs::$needs, $file::$name)),*] };
 }
 
-const STORIES: [Story; 29] = stories![
+const STORIES: &[Story] = &stories![
     Qemu: harness::qemu_alone_saves_and_loads_the_guest,
     Qemu: capture::a_running_vm_is_captured_and_runs_on,
     Qemu: capture::a_snapshot_counts_on_in_a_second_vm,
@@ -44,6 +45,8 @@ const STORIES: [Story; 29] = stories![
     Qemu: capture::one_flipped_bit_is_noticed,
     Qemu: capture::a_paused_vm_stays_paused,
     Qemu: capture::two_creates_at_once_take_turns,
+    Qemu: restore::a_snapshot_is_restored_in_two_steps,
+    Qemu: restore::an_image_is_not_loaded_over_other_disks,
     Qemu: refuse::a_cancelled_capture_lets_the_vm_run,
     Qemu: refuse::a_monitor_with_another_client_is_busy,
     Qemu: refuse::a_frozen_qemu_gives_a_typed_error,
@@ -56,10 +59,12 @@ const STORIES: [Story; 29] = stories![
     Nothing: crash::a_killed_compression_is_finished,
     QemuAndRoot: full::a_full_disk_ends_a_capture_only,
     CloudHypervisor: cloud_hypervisor::a_cloud_hypervisor_snapshot_counts_on_in_a_second_one,
+    CloudHypervisor: cloud_hypervisor::a_cloud_hypervisor_snapshot_is_restored_by_one_call,
     CloudHypervisor: cloud_hypervisor::a_paused_cloud_hypervisor_stays_paused_and_is_captured_again,
     CloudHypervisor: cloud_hypervisor::a_cancelled_cloud_hypervisor_capture_lets_the_vm_run,
     CloudHypervisor: cloud_hypervisor::a_cloud_hypervisor_that_is_frozen_or_dead_gives_a_typed_error,
     Firecracker: firecracker::a_firecracker_snapshot_counts_on_in_a_second_one,
+    Firecracker: firecracker::a_firecracker_snapshot_is_restored_by_one_call,
     Firecracker: firecracker::a_paused_firecracker_stays_paused_and_is_captured_again,
     Firecracker: firecracker::a_cancelled_firecracker_capture_lets_the_vm_run,
     Firecracker: firecracker::a_firecracker_that_is_frozen_or_dead_gives_a_typed_error,
@@ -71,7 +76,7 @@ fn main() -> ExitCode {
     if crash::play_role() {
         return ExitCode::SUCCESS;
     }
-    let trials = STORIES.into_iter().map(|(name, needs, story)| match missing(needs) {
+    let trials = STORIES.iter().copied().map(|(name, needs, story)| match missing(needs) {
         None => Trial::test(name, move || {
             story();
             Ok(())

@@ -74,6 +74,11 @@ impl Vm {
         vm
     }
 
+    /// Starts a QEMU of the same shape that waits for an image.
+    pub fn wait(qemu: &OsStr, directory: &Path) -> Self {
+        Self::start(qemu, directory, &["-incoming", "defer"])
+    }
+
     fn start(qemu: &OsStr, directory: &Path, more: &[&str]) -> Self {
         fs::create_dir_all(directory).unwrap();
         let disk = directory.join("disk.raw");

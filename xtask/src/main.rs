@@ -1,7 +1,8 @@
-//! The commands of this repository: `cargo xtask setup`, `test`, `demo`. Standard library only, so that it is there
-//! before anything else is.
+//! The commands of this repository: `cargo xtask setup`, `test`, `demo`, `bench`. Standard library only, so that it is
+//! there before anything else is.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the person who typed it")]
 
+mod bench;
 mod demo;
 mod packages;
 mod program;
@@ -17,7 +18,8 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const USAGE: &str = "\
 cargo xtask setup               install what is missing, build the library and its bindings
 cargo xtask test [--only STAGE] run every test of every language; the last line is the count
-cargo xtask demo                snapshot a running Linux VM from Python, Node and C, and restore it";
+cargo xtask demo                snapshot a running Linux VM from Python, Node and C, and restore it
+cargo xtask bench [--quick] [--only ID] measure against the stock tools; target/reports/bench.json and .svg";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["test"] => test::test(None),
         ["test", "--only", stage] => test::test(Some(stage)),
         ["demo"] => demo::demo(),
+        ["bench", options @ ..] => bench::bench(options),
         _ => Err(USAGE.into()),
     };
     done.unwrap_or_else(|error| {

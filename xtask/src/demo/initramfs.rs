@@ -1,4 +1,4 @@
-//! The guest's whole file system: busybox, the modules of its disk, and `init.sh`.
+//! A guest's whole file system: busybox, the modules of its disks, and its first program.
 
 use std::fs;
 use std::io::Write;
@@ -10,10 +10,8 @@ use super::kernel::Kernel;
 use crate::Result;
 use crate::program::program;
 
-const INIT: &str = include_str!("init.sh");
-
-/// Packs the initramfs into `directory` and returns its path.
-pub fn initramfs(directory: &Path, kernel: &Kernel) -> Result<PathBuf> {
+/// Packs the initramfs of a guest that starts with the shell script `init` into `directory`, and returns its path.
+pub fn initramfs(directory: &Path, kernel: &Kernel, init: &str) -> Result<PathBuf> {
     let tree = directory.join("initramfs");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
@@ -22,7 +20,7 @@ pub fn initramfs(directory: &Path, kernel: &Kernel) -> Result<PathBuf> {
         fs::create_dir_all(tree.join(name))?;
     }
     fs::copy("/bin/busybox", tree.join("bin/busybox"))?;
-    fs::write(tree.join("init"), INIT)?;
+    fs::write(tree.join("init"), init)?;
     fs::set_permissions(tree.join("init"), fs::Permissions::from_mode(0o755))?;
     for module in ["virtio", "block"] {
         copy_modules(&kernel.modules.join(module), &tree.join("modules"))?;

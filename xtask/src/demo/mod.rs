@@ -2,8 +2,8 @@
 
 mod claims;
 pub mod examples;
-mod initramfs;
-mod kernel;
+pub mod initramfs;
+pub mod kernel;
 mod pauses;
 mod qmp;
 mod restore;
@@ -99,7 +99,10 @@ pub fn demo() -> Result<ExitCode> {
 fn prepare(files: &Path) -> Result<Boot> {
     fs::create_dir_all(files)?;
     let kernel = kernel::kernel(files)?;
-    let boot = Boot { initramfs: initramfs::initramfs(files, &kernel)?, kernel: kernel.image };
+    let boot = Boot {
+        initramfs: initramfs::initramfs(files, &kernel, include_str!("init.sh"))?,
+        kernel: kernel.image,
+    };
     let version = program("qemu-system-x86_64").arg("--version").read()?;
     tell(&format!("Linux {} from Debian's cloud image package; its only program is busybox", kernel.release));
     tell(&format!("{}, {MEMORY_MIB} MiB, emulated (TCG)", version.lines().next().unwrap_or("QEMU")));

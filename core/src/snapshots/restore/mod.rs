@@ -60,7 +60,7 @@ pub(crate) fn restore(
             let waiting = with_socket(&found, request)?;
             let mut vmm = load::connect(&waiting, &call)?;
             check::compatible(store, &snapshot, vmm.as_ref(), request)?;
-            if !check::is_placed(store, &found, &snapshot, vmm.peer())? {
+            if !check::is_placed(store, &found, &snapshot, vmm.as_mut(), &call)? {
                 place_for_waiting(hm, store, &found, &snapshot, &mut call)?;
             }
             load::load(hm, &waiting, &snapshot, vmm.as_mut(), request, &mut call)?;

@@ -83,6 +83,8 @@ fn a_resume_that_fails_says_so_first_and_can_be_repeated() {
             assert_eq!(error.kind(), kind, "{fault:?} {step}: {error}");
             assert!(error.message().starts_with("the VM at "), "{error}");
             assert!(error.message().contains("may still be paused; send `cont`"), "{error}");
+            // The fault is over; a busy machine is none.
+            vm.qmp.patience = Duration::from_secs(60);
             vm.resume().unwrap();
             assert_as_at_first(&qemu, Version::Ten, &format!("{fault:?} {step}"));
         }
@@ -102,6 +104,8 @@ fn settling_ends_what_a_killed_process_left_and_can_be_repeated_after_a_fault() 
                 vm.qmp.patience = Duration::from_millis(50);
             }
             assert!(vm.settle().is_err(), "{fault:?} {step}");
+            // The fault is over; a busy machine is none.
+            vm.qmp.patience = Duration::from_secs(60);
             vm.settle().unwrap();
             assert_eq!(qemu.model().migration, "cancelled");
         }
@@ -132,6 +136,8 @@ fn a_migration_that_does_not_end_is_given_up_and_cancelled_by_the_resume() {
     qemu.model().looks_left = u32::MAX;
     vm.qmp.patience = Duration::from_millis(50);
     assert_eq!(capture(&mut vm, qemu.out().path(), true).unwrap_err().kind(), Kind::Timeout);
+    // The fault is over; a busy machine is none.
+    vm.qmp.patience = Duration::from_secs(60);
     vm.resume().unwrap();
     assert_eq!(qemu.model().migration, "cancelled");
     assert_as_at_first(&qemu, Version::Seven, "endless migration");

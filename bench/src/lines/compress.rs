@@ -1,0 +1,119 @@
+//! Compression against the stock tool at the same level.
+//!
+//! Ours is `snapshots.compress` until `snapshots.wait` returns: it encodes with checksums, reads back and decodes all
+//! it wrote, flushes it and removes the raw file; `wait` looks every 10 ms. The peer encodes into a new file, which it
+//! neither reads back nor flushes. Both read the image from the page cache, and take turns in going first.
+
+use std::fs;
+use std::process::Command;
+
+use crate::Result;
+use crate::images::{Content, Zeros};
+use crate::peer::{self, Cost};
+use crate::samples::Samples;
+use crate::scene::Scene;
+use crate::stage::{Codec, Stage};
+
+/// What is compressed, how, and by which command of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Work {
+    /// The image.
+    pub content: Content,
+    /// Whether it has holes.
+    pub zeros: Zeros,
+    /// Our codec.
+    pub codec: Codec,
+    /// The peer and its options.
+    pub peer: &'static [&'static str],
+}
+
+/// One round of both.
+#[derive(Clone, Copy, Debug)]
+pub struct Round {
+    ours: Cost,
+    peer: Cost,
+    our_bytes: u64,
+    peer_bytes: u64,
+}
+
+/// zstd at its default level against its command.
+pub const ZSTD_1: (Codec, &[&str]) = (Codec { algorithm: "zstd", level: 1 }, &["zstd", "-q", "-f", "-1"]);
+/// The same against the command on all CPUs.
+pub const ZSTD_1_MT: (Codec, &[&str]) =
+    (Codec { algorithm: "zstd", level: 1 }, &["zstd", "-q", "-f", "-1", "-T0"]);
+/// zstd at level 3.
+pub const ZSTD_3: (Codec, &[&str]) = (Codec { algorithm: "zstd", level: 3 }, &["zstd", "-q", "-f", "-3"]);
+/// zstd at level 9.
+pub const ZSTD_9: (Codec, &[&str]) = (Codec { algorithm: "zstd", level: 9 }, &["zstd", "-q", "-f", "-9"]);
+/// lz4 at its default level.
+pub const LZ4_0: (Codec, &[&str]) = (Codec { algorithm: "lz4", level: 0 }, &["lz4", "-q", "-f", "--fast=1"]);
+/// lz4 at its highest level that the vendor allows.
+pub const LZ4_9: (Codec, &[&str]) = (Codec { algorithm: "lz4", level: 9 }, &["lz4", "-q", "-f", "-9"]);
+
+/// Seconds from start to end.
+pub fn wall(
+    scene: &mut Scene,
+    image: (Content, Zeros),
+    codec: (Codec, &'static [&'static str]),
+) -> Result<Samples> {
+    samples(scene, image, codec, |round| (round.ours.wall.as_secs_f64(), round.peer.wall.as_secs_f64()))
+}
+
+/// Seconds of CPU time of all threads.
+pub fn cpu(
+    scene: &mut Scene,
+    image: (Content, Zeros),
+    codec: (Codec, &'static [&'static str]),
+) -> Result<Samples> {
+    samples(scene, image, codec, |round| (round.ours.cpu.as_secs_f64(), round.peer.cpu.as_secs_f64()))
+}
+
+/// Bytes of the compressed file.
+pub fn size(
+    scene: &mut Scene,
+    image: (Content, Zeros),
+    codec: (Codec, &'static [&'static str]),
+) -> Result<Samples> {
+    samples(scene, image, codec, |round| (round.our_bytes as f64, round.peer_bytes as f64))
+}
+
+fn samples(
+    scene: &mut Scene,
+    (content, zeros): (Content, Zeros),
+    (codec, peer): (Codec, &'static [&'static str]),
+    figure: fn(&Round) -> (f64, f64),
+) -> Result<Samples> {
+    let work = Work { content, zeros, codec, peer };
+    if !scene.compressions.contains_key(&work) {
+        let rounds = scene.options.rounds();
+        let stage = scene.stage(content, zeros)?;
+        let measured = (0..rounds).map(|number| round(stage, &work, number)).collect::<Result<Vec<_>>>()?;
+        scene.compressions.insert(work, measured);
+    }
+    let (ours, peer) = scene.compressions[&work].iter().map(figure).unzip();
+    Ok(Samples { ours, peer })
+}
+
+fn round(stage: &Stage, work: &Work, number: usize) -> Result<Round> {
+    let id = stage.capture()?;
+    let output = stage.output()?;
+    let ours = || stage.compress(&id, work.codec);
+    let peer = || {
+        let mut command = Command::new(work.peer[0]);
+        command.args(&work.peer[1..]).arg(stage.memory());
+        // zstd wants to be told what is an output.
+        command.args((work.codec.algorithm == "zstd").then_some("-o")).arg(&output);
+        peer::run(&mut command)
+    };
+    let (ours, peer) = if number.is_multiple_of(2) {
+        let peer = peer()?;
+        (ours()?, peer)
+    } else {
+        (ours()?, peer()?)
+    };
+    let our_bytes = fs::metadata(stage.compressed(&id, work.codec))?.len();
+    let peer_bytes = fs::metadata(&output)?.len();
+    stage.hm.snapshots().delete(&id)?;
+    stage.output()?;
+    Ok(Round { ours, peer, our_bytes, peer_bytes })
+}
