@@ -55,6 +55,8 @@
     { sizeof(hypeman_register_options), NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL }
 #define HYPEMAN_CREATE_OPTIONS_INIT { sizeof(hypeman_create_options), 0, 0, NULL, NULL, NULL, 0, NULL, NULL }
 #define HYPEMAN_LIST_OPTIONS_INIT { sizeof(hypeman_list_options), 0, 0, NULL, NULL, NULL, NULL, 0 }
+#define HYPEMAN_RESTORE_OPTIONS_INIT \
+    { sizeof(hypeman_restore_options), NULL, NULL, NULL, 0, 0, 0, NULL, NULL }
 #define HYPEMAN_CALL_OPTIONS_INIT { sizeof(hypeman_call_options), 0, NULL, NULL, NULL }
 #define HYPEMAN_COMPRESSION_INIT { sizeof(hypeman_compression), 1, 0, 0, NULL }
 
@@ -217,6 +219,35 @@ typedef int32_t hypeman_phase;
 #endif // __cplusplus
 
 /**
+ * What a part of a memory image is.
+ */
+enum hypeman_extent_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Bytes, which may be zero all the same.
+     */
+    HYPEMAN_EXTENT_KIND_DATA = 1,
+    /**
+     * A run of zeros in a compressed file, stored in next to no space.
+     */
+    HYPEMAN_EXTENT_KIND_ZERO = 2,
+    /**
+     * A hole in a raw file: zeros that occupy no space.
+     */
+    HYPEMAN_EXTENT_KIND_HOLE = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum hypeman_extent_kind hypeman_extent_kind;
+#else
+typedef int32_t hypeman_extent_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Ends running calls. The one object that is made to be used from several threads at once.
  */
 typedef struct hypeman_cancel hypeman_cancel;
@@ -226,6 +257,11 @@ typedef struct hypeman_cancel hypeman_cancel;
  * hypeman_error_free. Immutable; any thread may read it.
  */
 typedef struct hypeman_error hypeman_error;
+
+/**
+ * The extents of an image, from its start to its end without a gap. Immutable; any thread may read it.
+ */
+typedef struct hypeman_extents hypeman_extents;
 
 /**
  * An open data directory. Any number of threads may use it at once.
@@ -249,6 +285,17 @@ typedef struct hypeman_instance hypeman_instance;
 typedef struct hypeman_instances hypeman_instances;
 
 /**
+ * The guest memory of a snapshot, open for reading, compressed or not. Any number of threads may read at once;
+ * outlives the handle. While it is open, the snapshot cannot be deleted (busy).
+ */
+typedef struct hypeman_memory hypeman_memory;
+
+/**
+ * The ranges of an image, by guest-physical address. Immutable; any thread may read it.
+ */
+typedef struct hypeman_ranges hypeman_ranges;
+
+/**
  * A snapshot: the 14 fields of the API. Immutable; any thread may read it; outlives the handle.
  */
 typedef struct hypeman_snapshot hypeman_snapshot;
@@ -257,6 +304,12 @@ typedef struct hypeman_snapshot hypeman_snapshot;
  * A list of snapshots, which it owns. Immutable; any thread may read it; outlives the handle.
  */
 typedef struct hypeman_snapshots hypeman_snapshots;
+
+/**
+ * What was found when every byte of a snapshot was read. Paths are relative to its directory. Immutable; any thread
+ * may read it; outlives the handle.
+ */
+typedef struct hypeman_verification hypeman_verification;
 
 /**
  * Compression of a snapshot's guest memory. Start from HYPEMAN_COMPRESSION_INIT, which is on, with the default
@@ -531,6 +584,103 @@ typedef struct hypeman_list_options {
      */
     size_t tag_count;
 } hypeman_list_options;
+
+/**
+ * A network interface of the guest that gets another device of the host.
+ */
+typedef struct hypeman_network_override {
+    /**
+     * Its id in the guest's configuration; each at most once.
+     */
+    const char *interface_id;
+    /**
+     * The name of the device on the host.
+     */
+    const char *host_device;
+} hypeman_network_override;
+
+/**
+ * How to restore a snapshot. Start from HYPEMAN_RESTORE_OPTIONS_INIT.
+ */
+typedef struct hypeman_restore_options {
+    /**
+     * sizeof(hypeman_restore_options)
+     */
+    size_t struct_size;
+    /**
+     * What the instance is to be then. For a Standby snapshot "Running", "Standby" or "Stopped", for a Stopped one
+     * "Stopped". NULL: "Stopped" for a Stopped one, else "Running" where api_socket is given, else "Standby".
+     */
+    const char *target_state;
+    /**
+     * Absolute path of the API socket of a VMM that was started for this and has no VM yet; NULL: the instance's own.
+     */
+    const char *api_socket;
+    /**
+     * Network interfaces that get another device of the host (firecracker), or NULL.
+     */
+    const struct hypeman_network_override *network_overrides;
+    /**
+     * The number of overrides.
+     */
+    size_t network_override_count;
+    /**
+     * Not 0: the guest runs while the VMM still reads its memory, page by page (cloud-hypervisor 52 and later).
+     */
+    int32_t on_demand;
+    /**
+     * Not 0: load although the VMM's version or the host differs from what was recorded.
+     */
+    int32_t allow_incompatible;
+    /**
+     * Path of the socket of a userfaultfd server that gives the VMM its memory (firecracker), or NULL.
+     */
+    const char *uffd_socket;
+    /**
+     * Cancel token, time limit and progress, or NULL.
+     */
+    const struct hypeman_call_options *call;
+} hypeman_restore_options;
+
+/**
+ * A part of a memory image. Later versions may add fields at its end.
+ */
+typedef struct hypeman_extent {
+    /**
+     * Where it begins in the image, in bytes.
+     */
+    uint64_t offset;
+    /**
+     * Its length.
+     */
+    uint64_t size_bytes;
+    /**
+     * One of HYPEMAN_EXTENT_KIND_...
+     */
+    int32_t kind;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} hypeman_extent;
+
+/**
+ * A range of guest-physical memory that lies in one piece in an image. Later versions may add fields at its end.
+ */
+typedef struct hypeman_range {
+    /**
+     * The guest-physical address of its first byte.
+     */
+    uint64_t guest_address;
+    /**
+     * Where that byte is in the image.
+     */
+    uint64_t offset;
+    /**
+     * Its length.
+     */
+    uint64_t size_bytes;
+} hypeman_range;
 
 #ifdef __cplusplus
 extern "C" {
@@ -1090,6 +1240,224 @@ hypeman_status hypeman_snapshot_inspect(const struct hypeman_handle *handle,
                                         const char *id,
                                         struct hypeman_inspection **out,
                                         struct hypeman_error **err);
+
+/**
+ * Restores a snapshot onto the instance that it was taken of, found as by hypeman_instance_get. Blocks.
+ *
+ * With target "Standby" or "Stopped" the files are put into place, all or none; what no snapshot holds (logs/,
+ * sockets) stays. With target "Running" the image is loaded into a VMM that the host has started and that has no VM
+ * yet, and the guest goes on. QEMU opens its disks when it starts: restore to "Standby", start it with -incoming
+ * defer, then restore to "Running". cloud-hypervisor and firecracker take both in one call.
+ *
+ * options: NULL for the defaults. out: the instance as it is then, for hypeman_instance_free.
+ *
+ * Errors: invalid_request, not_found, invalid_state (a live guest, a VMM with a VM, files not in place),
+ * incompatible (each mismatch is named), not_supported, busy, corrupt, hypervisor, no_space, permission, timeout,
+ * cancelled, closed, io. When files could not be put into place, the instance is as it was.
+ */
+hypeman_status hypeman_snapshot_restore(const struct hypeman_handle *handle,
+                                        const char *snapshot_id,
+                                        const char *instance,
+                                        const struct hypeman_restore_options *options,
+                                        struct hypeman_instance **out,
+                                        struct hypeman_error **err);
+
+/**
+ * Returns the number of extents.
+ */
+size_t hypeman_extents_count(const struct hypeman_extents *extents);
+
+/**
+ * Returns an extent, or NULL past the last. Borrowed from the list.
+ */
+const struct hypeman_extent *hypeman_extents_at(const struct hypeman_extents *extents, size_t index);
+
+/**
+ * Frees a list of extents. NULL is fine.
+ */
+void hypeman_extents_free(struct hypeman_extents *extents);
+
+/**
+ * Returns the number of ranges.
+ */
+size_t hypeman_ranges_count(const struct hypeman_ranges *ranges);
+
+/**
+ * Returns a range, or NULL past the last. Borrowed from the list.
+ */
+const struct hypeman_range *hypeman_ranges_at(const struct hypeman_ranges *ranges, size_t index);
+
+/**
+ * Frees a list of ranges. NULL is fine.
+ */
+void hypeman_ranges_free(struct hypeman_ranges *ranges);
+
+/**
+ * Opens the guest memory of a snapshot for reading at any offset, also while it is being compressed.
+ *
+ * out: an image for hypeman_memory_free.
+ *
+ * Errors: not_found, invalid_state when it has no memory, not_supported for a compressed file that can only be read
+ * from its start (the vendor's zstd), busy when its files are being removed, corrupt, closed, errors of the disk.
+ */
+hypeman_status hypeman_snapshot_memory(const struct hypeman_handle *handle,
+                                       const char *id,
+                                       struct hypeman_memory **out,
+                                       struct hypeman_error **err);
+
+/**
+ * Returns the id of the snapshot. Borrowed; NULL for NULL.
+ */
+const char *hypeman_memory_snapshot_id(const struct hypeman_memory *memory);
+
+/**
+ * Returns the path of the file that is read, raw or compressed, in bytes. Borrowed; NULL for NULL.
+ */
+const char *hypeman_memory_path(const struct hypeman_memory *memory);
+
+/**
+ * Returns the length of the image in bytes: of the raw memory file.
+ */
+uint64_t hypeman_memory_size_bytes(const struct hypeman_memory *memory);
+
+/**
+ * Fills buffer, of length bytes, from byte offset of the image. Offsets are those of the raw memory file. Every frame
+ * of a compressed image is checked before its bytes are used; a raw image is read as it is.
+ *
+ * read_out: how many bytes were read, less than length only where the image ends, 0 at its end and behind it and
+ * after an error; NULL is fine. buffer is overwritten whole; what it holds behind what was read is undefined.
+ *
+ * Errors: corrupt where a frame that is needed is damaged (others can be read all the same), errors of the disk.
+ */
+hypeman_status hypeman_memory_read(const struct hypeman_memory *memory,
+                                   uint64_t offset,
+                                   void *buffer,
+                                   size_t length,
+                                   size_t *read_out,
+                                   struct hypeman_error **err);
+
+/**
+ * Tells what the image consists of.
+ *
+ * out: a list for hypeman_extents_free.
+ *
+ * Errors: corrupt, errors of the disk.
+ */
+hypeman_status hypeman_memory_extents(const struct hypeman_memory *memory,
+                                      struct hypeman_extents **out,
+                                      struct hypeman_error **err);
+
+/**
+ * Tells which guest-physical addresses lie where in the image.
+ *
+ * out: a list for hypeman_ranges_free.
+ *
+ * Errors: not_supported where the form of the file does not say it for certain (QEMU's, and Firecracker's from 3 GiB
+ * on), corrupt, errors of the disk.
+ */
+hypeman_status hypeman_memory_ranges(const struct hypeman_memory *memory,
+                                     struct hypeman_ranges **out,
+                                     struct hypeman_error **err);
+
+/**
+ * Closes an image; the snapshot can be deleted then. No other thread may be reading from it. NULL is fine.
+ */
+void hypeman_memory_free(struct hypeman_memory *memory);
+
+/**
+ * Returns the id of the snapshot. Borrowed; NULL for NULL.
+ */
+const char *hypeman_verification_snapshot_id(const struct hypeman_verification *report);
+
+/**
+ * Returns 1 when every file was checked and nothing is wrong, else 0.
+ */
+int32_t hypeman_verification_is_good(const struct hypeman_verification *report);
+
+/**
+ * Returns the number of files of the payload that are there.
+ */
+size_t hypeman_verification_file_count(const struct hypeman_verification *report);
+
+/**
+ * Returns the path of a file, in the order of paths, or NULL past the last. Borrowed.
+ */
+const char *hypeman_verification_file_path(const struct hypeman_verification *report, size_t index);
+
+/**
+ * Returns the apparent size of a file in bytes, 0 past the last.
+ */
+uint64_t hypeman_verification_file_size_bytes(const struct hypeman_verification *report, size_t index);
+
+/**
+ * Returns what is known of a file, or NULL past the last: "good", "damaged" (a defect names it), or "unchecked":
+ * there are no checksums to compare it with, or not yet. Borrowed.
+ */
+const char *hypeman_verification_file_status(const struct hypeman_verification *report,
+                                             size_t index);
+
+/**
+ * Returns the number of defects.
+ */
+size_t hypeman_verification_defect_count(const struct hypeman_verification *report);
+
+/**
+ * Returns the path of the file that a defect concerns, by path and offset, or NULL past the last. Borrowed.
+ */
+const char *hypeman_verification_defect_path(const struct hypeman_verification *report, size_t index);
+
+/**
+ * Returns what kind of defect it is, or NULL past the last: "missing", "extra", "size", "content", "frame" (of a
+ * compressed memory file) or "metadata". Borrowed.
+ */
+const char *hypeman_verification_defect_kind(const struct hypeman_verification *report,
+                                             size_t index);
+
+/**
+ * Returns what is wrong, for people, or NULL past the last. Borrowed.
+ */
+const char *hypeman_verification_defect_message(const struct hypeman_verification *report, size_t index);
+
+/**
+ * Puts into offset_out where in the file the damaged part begins, and returns 1; or returns 0 where the whole file
+ * is concerned, or the message names the place.
+ */
+int32_t hypeman_verification_defect_offset(const struct hypeman_verification *report,
+                                           size_t index,
+                                           uint64_t *offset_out);
+
+/**
+ * Puts into bytes_out the length of the part in which the damage lies, and returns 1; or returns 0 where there is no
+ * offset.
+ */
+int32_t hypeman_verification_defect_size_bytes(const struct hypeman_verification *report,
+                                               size_t index,
+                                               uint64_t *bytes_out);
+
+/**
+ * Returns every field as JSON, absent ones left out. To be freed with hypeman_string_free; NULL for NULL.
+ */
+char *hypeman_verification_to_json(const struct hypeman_verification *report);
+
+/**
+ * Frees a report. NULL is fine.
+ */
+void hypeman_verification_free(struct hypeman_verification *report);
+
+/**
+ * Reads every byte of the payload of a snapshot and compares it with the checksums that were made after its capture.
+ * Blocks. Damage is what the report is for, not an error.
+ *
+ * options: NULL for the defaults. out: a report for hypeman_verification_free.
+ *
+ * Errors: not_found, busy when its files are being removed, corrupt when it has no payload at all, timeout,
+ * cancelled, closed, errors of the disk.
+ */
+hypeman_status hypeman_snapshot_verify(const struct hypeman_handle *handle,
+                                       const char *id,
+                                       const struct hypeman_call_options *options,
+                                       struct hypeman_verification **out,
+                                       struct hypeman_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -100,6 +100,13 @@ std::optional<Value> present(int32_t (*getter)(const Object *, Value *), const O
     return getter(object, &value) ? std::optional<Value>(value) : std::nullopt;
 }
 
+template <typename Object, typename Value>
+std::optional<Value> present_at(int32_t (*getter)(const Object *, std::size_t, Value *), const Object *object,
+                                std::size_t index) {
+    Value value{};
+    return getter(object, index, &value) ? std::optional<Value>(value) : std::nullopt;
+}
+
 // Makes a call that only succeeds or fails.
 template <typename Function, typename... Arguments> void call(Function function, Arguments... arguments) {
     hypeman_error *error = nullptr;
@@ -338,6 +345,112 @@ private:
     std::shared_ptr<const hypeman_inspection> raw_;
 };
 
+struct VerifiedFile {
+    std::string path; // beneath the snapshot's directory
+    std::uint64_t size_bytes;
+    std::string status; // "good", "damaged" or "unchecked"
+};
+
+struct Defect {
+    std::string path; // beneath the snapshot's directory
+    std::string kind; // "missing", "extra", "size", "content", "frame" or "metadata"
+    std::string message;
+    std::optional<std::uint64_t> offset;
+    std::optional<std::uint64_t> size_bytes;
+};
+
+// What was found when every byte of a snapshot was read.
+class Verification {
+public:
+    explicit Verification(std::shared_ptr<const hypeman_verification> raw) : raw_(std::move(raw)) {}
+
+    std::string snapshot_id() const { return hypeman_verification_snapshot_id(raw()); }
+    bool is_good() const { return hypeman_verification_is_good(raw()) != 0; }
+    std::vector<VerifiedFile> files() const {
+        std::vector<VerifiedFile> files;
+        for (std::size_t i = 0; i < hypeman_verification_file_count(raw()); i++)
+            files.push_back({hypeman_verification_file_path(raw(), i),
+                             hypeman_verification_file_size_bytes(raw(), i),
+                             hypeman_verification_file_status(raw(), i)});
+        return files;
+    }
+    std::vector<Defect> defects() const {
+        std::vector<Defect> defects;
+        for (std::size_t i = 0; i < hypeman_verification_defect_count(raw()); i++)
+            defects.push_back({hypeman_verification_defect_path(raw(), i), hypeman_verification_defect_kind(raw(), i),
+                               hypeman_verification_defect_message(raw(), i),
+                               detail::present_at(hypeman_verification_defect_offset, raw(), i),
+                               detail::present_at(hypeman_verification_defect_size_bytes, raw(), i)});
+        return defects;
+    }
+    std::string to_json() const { return detail::json(hypeman_verification_to_json(raw())); }
+
+    const hypeman_verification *raw() const noexcept { return raw_.get(); }
+
+private:
+    std::shared_ptr<const hypeman_verification> raw_;
+};
+
+enum class ExtentKind : std::int32_t {
+    Data = HYPEMAN_EXTENT_KIND_DATA,
+    Zero = HYPEMAN_EXTENT_KIND_ZERO,
+    Hole = HYPEMAN_EXTENT_KIND_HOLE,
+};
+
+// A part of a memory image.
+struct Extent {
+    std::uint64_t offset;
+    std::uint64_t size_bytes;
+    ExtentKind kind;
+};
+
+// A range of guest-physical memory that lies in one piece in an image.
+struct Range {
+    std::uint64_t guest_address;
+    std::uint64_t offset;
+    std::uint64_t size_bytes;
+};
+
+// The guest memory of a snapshot, open until the last copy is gone. Until then the snapshot cannot be removed.
+class Memory {
+public:
+    explicit Memory(std::shared_ptr<const hypeman_memory> raw) : raw_(std::move(raw)) {}
+
+    std::string snapshot_id() const { return hypeman_memory_snapshot_id(raw()); }
+    std::filesystem::path path() const { return hypeman_memory_path(raw()); }
+    std::uint64_t size_bytes() const { return hypeman_memory_size_bytes(raw()); }
+    // Fills `length` bytes from byte `offset` of the image; returns how many: fewer only where the image ends.
+    std::size_t read(std::uint64_t offset, void *buffer, std::size_t length) const {
+        std::size_t read = 0;
+        detail::call(hypeman_memory_read, raw(), offset, buffer, length, &read);
+        return read;
+    }
+    std::vector<Extent> extents() const {
+        const auto all = detail::made(hypeman_extents_free, hypeman_memory_extents, raw());
+        std::vector<Extent> extents;
+        for (std::size_t i = 0; i < hypeman_extents_count(all.get()); i++) {
+            const hypeman_extent *each = hypeman_extents_at(all.get(), i);
+            extents.push_back({each->offset, each->size_bytes, static_cast<ExtentKind>(each->kind)});
+        }
+        return extents;
+    }
+    // Throws `not_supported` where the form of the file does not say it for certain.
+    std::vector<Range> ranges() const {
+        const auto all = detail::made(hypeman_ranges_free, hypeman_memory_ranges, raw());
+        std::vector<Range> ranges;
+        for (std::size_t i = 0; i < hypeman_ranges_count(all.get()); i++) {
+            const hypeman_range *each = hypeman_ranges_at(all.get(), i);
+            ranges.push_back({each->guest_address, each->offset, each->size_bytes});
+        }
+        return ranges;
+    }
+
+    const hypeman_memory *raw() const noexcept { return raw_.get(); }
+
+private:
+    std::shared_ptr<const hypeman_memory> raw_;
+};
+
 struct Disk {
     std::filesystem::path path;
     bool readonly = false;
@@ -383,6 +496,16 @@ struct CreateOptions {
     std::optional<Compression> compression = std::nullopt;
 };
 
+// How to restore a snapshot onto the instance that it was taken of.
+struct RestoreOptions {
+    std::optional<std::string> target_state = std::nullopt; // "Running", "Standby" or "Stopped"
+    std::optional<std::filesystem::path> api_socket = std::nullopt;
+    std::map<std::string, std::string> network_overrides = {}; // devices of the host, by interface id
+    bool on_demand = false;
+    bool allow_incompatible = false;
+    std::optional<std::filesystem::path> uffd_socket = std::nullopt;
+};
+
 // Which snapshots to list: what is set must match, exactly.
 struct ListOptions {
     std::optional<Kind> kind = std::nullopt;
@@ -412,7 +535,7 @@ struct OpenOptions {
     std::optional<std::string> durability = std::nullopt; // "full" or "relaxed"
 };
 
-// Snapshots, as made from an instance.
+// Snapshots, as made from an instance and restored onto it.
 class InstanceSnapshots {
 public:
     explicit InstanceSnapshots(std::shared_ptr<hypeman_handle> handle) : handle_(std::move(handle)) {}
@@ -430,6 +553,25 @@ public:
             options.call = watched;
             return Snapshot(detail::made(hypeman_snapshot_free, hypeman_snapshot_create, handle_.get(),
                                          detail::text(instance), &options));
+        });
+    }
+    Instance restore(const std::string &snapshot_id, const std::string &instance, const RestoreOptions &given = {},
+                     const Call &call = {}) const {
+        std::vector<hypeman_network_override> overrides;
+        for (const auto &[interface_id, host_device] : given.network_overrides)
+            overrides.push_back({detail::text(interface_id), detail::text(host_device)});
+        hypeman_restore_options options = HYPEMAN_RESTORE_OPTIONS_INIT;
+        options.target_state = detail::text(given.target_state);
+        options.api_socket = detail::text(given.api_socket);
+        options.network_overrides = overrides.empty() ? nullptr : overrides.data();
+        options.network_override_count = overrides.size();
+        options.on_demand = given.on_demand;
+        options.allow_incompatible = given.allow_incompatible;
+        options.uffd_socket = detail::text(given.uffd_socket);
+        return detail::RawCall(call).run([&](const hypeman_call_options *watched) {
+            options.call = watched;
+            return Instance(detail::made(hypeman_instance_free, hypeman_snapshot_restore, handle_.get(),
+                                         detail::text(snapshot_id), detail::text(instance), &options));
         });
     }
 
@@ -521,6 +663,15 @@ public:
     Inspection inspect(const std::string &id) const {
         return Inspection(
             detail::made(hypeman_inspection_free, hypeman_snapshot_inspect, handle_.get(), detail::text(id)));
+    }
+    Verification verify(const std::string &id, const Call &call = {}) const {
+        return detail::RawCall(call).run([&](const hypeman_call_options *watched) {
+            return Verification(detail::made(hypeman_verification_free, hypeman_snapshot_verify, handle_.get(),
+                                             detail::text(id), watched));
+        });
+    }
+    Memory memory(const std::string &id) const {
+        return Memory(detail::made(hypeman_memory_free, hypeman_snapshot_memory, handle_.get(), detail::text(id)));
     }
 
 private:

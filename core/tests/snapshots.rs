@@ -82,6 +82,7 @@ fn a_names_second_use_is_a_conflict_until_it_is_deleted() {
     hm.snapshots().delete(&first.id).unwrap();
     assert_eq!(hm.snapshots().get(&first.id).unwrap_err().kind(), Kind::NotFound);
     create(&hm, "web", &named).unwrap();
+    jobs_end(&world);
     assert!(tree(&world.data().join("snapshots/.libhypeman/trash")).is_empty());
     assert!(tree(&world.data().join("snapshots/.libhypeman/staging")).is_empty());
 }

@@ -27,3 +27,11 @@ mod inspection;
 mod requests;
 mod snapshot;
 mod snapshots;
+
+mod restore;
+
+mod extents;
+mod memory;
+
+mod verification;
+mod verify;

@@ -70,12 +70,24 @@ fn program(language: Language, source: &str, linked: Linked, into: &TempDir) -> 
     program
 }
 
-/// A place with a VM that is not running: a directory with a disk.
+/// A place with two VMs that are not running: directories with a disk, and `standby` with guest memory beside it.
 fn work() -> TempDir {
     let work = tempfile::tempdir().unwrap();
+    let image = work.path().join("standby/snapshots/snapshot-latest");
+    std::fs::create_dir_all(&image).unwrap();
     std::fs::create_dir(work.path().join("vm")).unwrap();
-    std::fs::write(work.path().join("vm/disk.raw"), vec![7; 65536]).unwrap();
+    for vm in ["vm", "standby"] {
+        std::fs::write(work.path().join(vm).join("disk.raw"), vec![7; 65536]).unwrap();
+    }
+    std::fs::write(image.join("memory"), memory()).unwrap();
     work
+}
+
+/// 4 MiB whose first quarter is bytes i / 7, as the programs know.
+fn memory() -> Vec<u8> {
+    let mut memory: Vec<_> = (0..1 << 20).map(|i: u32| (i / 7).to_le_bytes()[0]).collect();
+    memory.resize(4 << 20, 0);
+    memory
 }
 
 fn succeeds(command: &mut Command) -> Output {
@@ -143,6 +155,27 @@ fn the_life_of_a_snapshot_in_c() {
 fn how_calls_are_ended_in_c() {
     plays(Language::C99, "calls.c");
     plays_clean(Language::C99, "calls.c");
+}
+
+#[test]
+fn snapshots_are_restored_in_c() {
+    plays(Language::C99, "restore.c");
+    plays_clean(Language::C99, "restore.c");
+}
+
+#[test]
+fn memory_is_read_and_files_are_verified_in_c() {
+    plays(Language::C99, "memory.c");
+    plays_clean(Language::C99, "memory.c");
+}
+
+#[test]
+fn snapshots_are_restored_read_and_verified_in_cpp() {
+    let name = "snapshots_are_restored_read_and_verified_in_cpp";
+    if built::found("g++", name) {
+        plays(Language::Cpp17, "restore.cpp");
+        plays_clean(Language::Cpp17, "restore.cpp");
+    }
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hypeman_core::{
-    Capture, CompressionConfig, CompressionState, CreateSnapshot, Disk, Durability, Host, HypervisorKind,
-    Inspection, Instance, InstanceState, Kind, Options, Origin, PayloadFile, Phase, Progress,
-    RegisterInstance, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
+    Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, Durability,
+    ExtentKind, FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, Kind, MemoryExtent,
+    MemoryRange, Options, Origin, PayloadFile, Phase, Progress, RegisterInstance, RestoreSnapshot, Snapshot,
+    SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -67,6 +68,9 @@ fn api() -> Value {
         "hypervisors": HypervisorKind::KNOWN.each_ref().map(HypervisorKind::as_str),
         "origins": (Origin::Registered.as_str(), Origin::Server.as_str()),
         "durabilities": (Durability::Full.as_str(), Durability::Relaxed.as_str()),
+        "extent_kinds": ExtentKind::ALL.map(ExtentKind::as_str),
+        "file_statuses": FileStatus::ALL.map(FileStatus::as_str),
+        "defect_kinds": DefectKind::ALL.map(DefectKind::as_str),
         "results": {
             "Snapshot": fields(snapshot(true), snapshot(false)),
             "CompressionConfig": fields(CompressionConfig::with("zstd", Some(3)), CompressionConfig::on()),
@@ -76,6 +80,11 @@ fn api() -> Value {
             "PayloadFile": fields(file(), file()),
             "Capture": fields(capture(true), capture(false)),
             "Host": fields(Host::default(), Host::default()),
+            "MemoryExtent": fields(extent(), extent()),
+            "MemoryRange": fields(range(), range()),
+            "VerifyReport": fields(report(), report()),
+            "VerifiedFile": fields(verified_file(), verified_file()),
+            "Defect": fields(defect(true), defect(false)),
         },
         "requests": requests(),
     })
@@ -123,6 +132,9 @@ fn requests() -> Value {
         "CreateSnapshot": names!(CreateSnapshot {
             kind, name, tags, compression
         } = CreateSnapshot::new(SnapshotKind::Standby)),
+        "RestoreSnapshot": names!(RestoreSnapshot {
+            target_state, api_socket, network_overrides, on_demand, uffd_socket, allow_incompatible
+        } = RestoreSnapshot::default()),
         "SnapshotFilter": names!(SnapshotFilter {
             kind, name, source_instance_id, tags
         } = SnapshotFilter::default()),
@@ -194,5 +206,31 @@ fn capture(all: bool) -> Capture {
         memory_file: all.then(|| "a".into()),
         host: Host::default(),
         libhypeman_version: hypeman_core::VERSION.into(),
+    }
+}
+
+fn extent() -> MemoryExtent {
+    MemoryExtent { offset: 1, size_bytes: 1, kind: ExtentKind::Data }
+}
+
+fn range() -> MemoryRange {
+    MemoryRange { guest_address: 1, offset: 1, size_bytes: 1 }
+}
+
+fn report() -> VerifyReport {
+    VerifyReport { snapshot_id: "a".into(), files: vec![verified_file()], defects: vec![defect(true)] }
+}
+
+fn verified_file() -> VerifiedFile {
+    VerifiedFile { path: "a".into(), size_bytes: 1, status: FileStatus::Good }
+}
+
+fn defect(all: bool) -> Defect {
+    Defect {
+        path: "a".into(),
+        kind: DefectKind::Content,
+        offset: all.then_some(1),
+        size_bytes: all.then_some(1),
+        message: "a".into(),
     }
 }

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hypeman_core::{CreateSnapshot, Durability, Hypeman, Options, RegisterInstance, SnapshotFilter};
+use hypeman_core::{
+    CreateSnapshot, Durability, Hypeman, InstanceState, Options, RegisterInstance, RestoreSnapshot,
+    SnapshotFilter,
+};
 use pyo3::prelude::*;
 
 use crate::arguments::{self, Compression};
 use crate::errors::raised;
 use crate::gate::{self, CancelToken, Watch};
+use crate::memory::Memory;
 use crate::results;
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
@@ -121,6 +125,38 @@ impl Handle {
         results::snapshot(py, made)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of restore()")]
+    fn restore<'py>(
+        &self,
+        py: Python<'py>,
+        snapshot_id: String,
+        id: String,
+        target_state: Option<&str>,
+        api_socket: Option<PathBuf>,
+        network_overrides: BTreeMap<String, String>,
+        on_demand: bool,
+        uffd_socket: Option<PathBuf>,
+        allow_incompatible: bool,
+        timeout: Option<f64>,
+        progress: Option<Bound<'py, PyAny>>,
+        cancel: Option<PyRef<'py, CancelToken>>,
+    ) -> Object<'py> {
+        let target_state = gate::short(py, || target_state.map(InstanceState::parse).transpose())?;
+        let request = RestoreSnapshot {
+            target_state,
+            api_socket,
+            network_overrides,
+            on_demand,
+            uffd_socket,
+            allow_incompatible,
+        };
+        let hm = self.hm.clone();
+        let restored = gate::long(py, watch(py, timeout, progress, cancel)?, move |call| {
+            hm.instances().snapshots().restore(&snapshot_id, &id, &request, call)
+        })?;
+        results::instance(py, restored)
+    }
+
     fn list<'py>(
         &self,
         py: Python<'py>,
@@ -168,6 +204,25 @@ impl Handle {
 
     fn inspect<'py>(&self, py: Python<'py>, id: &str) -> Object<'py> {
         results::inspection(py, gate::short(py, || self.hm.snapshots().inspect(id))?)
+    }
+
+    fn verify<'py>(
+        &self,
+        py: Python<'py>,
+        id: String,
+        timeout: Option<f64>,
+        progress: Option<Bound<'py, PyAny>>,
+        cancel: Option<PyRef<'py, CancelToken>>,
+    ) -> Object<'py> {
+        let hm = self.hm.clone();
+        let report = gate::long(py, watch(py, timeout, progress, cancel)?, move |call| {
+            hm.snapshots().verify(&id, call)
+        })?;
+        results::verify_report(py, report)
+    }
+
+    fn memory(&self, py: Python<'_>, id: &str) -> PyResult<Memory> {
+        gate::short(py, || self.hm.snapshots().memory(id)).map(Memory::new)
     }
 }
 

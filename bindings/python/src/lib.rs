@@ -7,6 +7,7 @@ mod arguments;
 mod errors;
 mod gate;
 mod handle;
+mod memory;
 mod results;
 
 use pyo3::prelude::*;
@@ -21,6 +22,8 @@ mod _native {
     use crate::gate::CancelToken;
     #[pymodule_export]
     use crate::handle::Handle;
+    #[pymodule_export]
+    use crate::memory::Memory;
 
     #[pymodule_export]
     const VERSION: &str = hypeman_core::VERSION;

@@ -3,7 +3,8 @@
 //! Each struct is taken apart without `..`: a new field fails this build until Python has it, too.
 
 use hypeman_core::{
-    Capture, CompressionConfig, Disk, Host, Inspection, Instance, PayloadFile, Progress, Snapshot,
+    Capture, CompressionConfig, Defect, Disk, Host, Inspection, Instance, MemoryExtent, MemoryRange,
+    PayloadFile, Progress, Snapshot, VerifiedFile, VerifyReport,
 };
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -115,6 +116,29 @@ pub(crate) fn inspection(py: Python<'_>, inspection: Inspection) -> Object<'_> {
     })
 }
 
+pub(crate) fn verify_report(py: Python<'_>, report: VerifyReport) -> Object<'_> {
+    let VerifyReport { snapshot_id, files, defects } = report;
+    object!(py, "VerifyReport" {
+        snapshot_id: snapshot_id,
+        files: tuple(py, files, verified_file)?,
+        defects: tuple(py, defects, defect)?,
+    })
+}
+
+pub(crate) fn memory_extent(py: Python<'_>, extent: MemoryExtent) -> Object<'_> {
+    let MemoryExtent { offset, size_bytes, kind } = extent;
+    object!(py, "MemoryExtent" {
+        offset: offset,
+        size_bytes: size_bytes,
+        kind: named(py, "ExtentKind", kind.as_str())?,
+    })
+}
+
+pub(crate) fn memory_range(py: Python<'_>, range: MemoryRange) -> Object<'_> {
+    let MemoryRange { guest_address, offset, size_bytes } = range;
+    object!(py, "MemoryRange" { guest_address: guest_address, offset: offset, size_bytes: size_bytes })
+}
+
 pub(crate) fn progress(py: Python<'_>, progress: Progress) -> Object<'_> {
     let Progress { phase, bytes_done, bytes_total } = progress;
     object!(py, "Progress" {
@@ -137,6 +161,26 @@ fn disk(py: Python<'_>, disk: Disk) -> Object<'_> {
 fn payload_file(py: Python<'_>, file: PayloadFile) -> Object<'_> {
     let PayloadFile { path, size_bytes, allocated_bytes } = file;
     object!(py, "PayloadFile" { path: path, size_bytes: size_bytes, allocated_bytes: allocated_bytes })
+}
+
+fn verified_file(py: Python<'_>, file: VerifiedFile) -> Object<'_> {
+    let VerifiedFile { path, size_bytes, status } = file;
+    object!(py, "VerifiedFile" {
+        path: path,
+        size_bytes: size_bytes,
+        status: named(py, "FileStatus", status.as_str())?,
+    })
+}
+
+fn defect(py: Python<'_>, defect: Defect) -> Object<'_> {
+    let Defect { path, kind, offset, size_bytes, message } = defect;
+    object!(py, "Defect" {
+        path: path,
+        kind: named(py, "DefectKind", kind.as_str())?,
+        message: message,
+        offset: offset,
+        size_bytes: size_bytes,
+    })
 }
 
 fn capture(py: Python<'_>, capture: Capture) -> Object<'_> {

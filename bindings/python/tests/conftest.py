@@ -1,5 +1,6 @@
 """Fixtures: a data directory, and instances as hosts have them on the disk."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def rewritten(hm: Hypeman) -> Callable[[str, str, str], None]:
         record.write_text(text.replace(old, new))
 
     return rewrite
+
+
+@pytest.fixture
+def settled(hm: Hypeman) -> Callable[[], None]:
+    """Waits until no job is left: until there are checksums."""
+
+    def settle() -> None:
+        jobs = hm.data_dir / "snapshots" / ".libhypeman" / "jobs"
+        patience = time.monotonic() + 60
+        while any(jobs.iterdir()):
+            assert time.monotonic() < patience, "a job does not end"
+            time.sleep(0.005)
+
+    return settle
 
 
 def directory(where: Path) -> Path:

@@ -16,6 +16,7 @@ from libhypeman import Hypeman, Instances, InstanceSnapshots, Snapshots, _types
 CONFORMANCE = Path(__file__).parents[3] / "tests" / "conformance"
 API: dict[str, Any] = json.loads((CONFORMANCE / "api.json").read_text())
 
+DOCUMENTED = ("Hypeman", "Instances", "InstanceSnapshots", "Snapshots", "MemoryImage")
 CALLS = {
     "instances": Instances,
     "instances.snapshots": InstanceSnapshots,
@@ -38,6 +39,7 @@ def test_a_result_has_the_fields_of_the_core_and_the_same_ones_are_optional(name
         ("Options", Hypeman.__init__, {"data_dir"}),
         ("RegisterInstance", Instances.register, set()),
         ("CreateSnapshot", InstanceSnapshots.create, {"id", "timeout", "progress", "cancel"}),
+        ("RestoreSnapshot", InstanceSnapshots.restore, {"snapshot_id", "id", "timeout", "progress", "cancel"}),
         ("SnapshotFilter", Snapshots.list, set()),
     ],
 )
@@ -59,6 +61,9 @@ def test_progress_has_the_fields_of_the_core() -> None:
         ("hypervisors", libhypeman.HypervisorKind),
         ("origins", libhypeman.Origin),
         ("durabilities", libhypeman.Durability),
+        ("extent_kinds", libhypeman.ExtentKind),
+        ("file_statuses", libhypeman.FileStatus),
+        ("defect_kinds", libhypeman.DefectKind),
     ],
 )
 def test_an_enumeration_has_the_names_of_the_core(key: str, enumeration: Any) -> None:
@@ -88,7 +93,7 @@ def test_everything_public_says_what_it_does() -> None:
     for name in libhypeman.__all__:
         thing = getattr(libhypeman, name)
         assert inspect.getdoc(thing), name
-        methods = inspect.getmembers(thing, inspect.isfunction) if name in ("Hypeman", "Snapshots") else []
+        methods = inspect.getmembers(thing, inspect.isfunction) if name in DOCUMENTED else []
         assert all(inspect.getdoc(method) for called, method in methods if not called.startswith("_"))
 
 

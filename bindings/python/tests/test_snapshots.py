@@ -23,6 +23,7 @@ from libhypeman import (
     InvalidRequestError,
     InvalidStateError,
     NotFoundError,
+    NotSupportedError,
     Origin,
     Progress,
     SnapshotKind,
@@ -129,6 +130,59 @@ def test_inspect_tells_the_files_and_the_capture(hm: Hypeman, standby: Instance)
     assert inside.to_dict()["snapshot"] == made.to_dict()
 
 
+def test_a_stopped_snapshot_is_restored_onto_its_instance(hm: Hypeman, stopped: Instance) -> None:
+    made = hm.instances.snapshots.create(stopped.id, kind="Stopped")
+    assert stopped.directory is not None
+    disk = stopped.directory / "overlay.raw"
+    before = disk.read_bytes()
+    disk.write_bytes(b"ruined")
+    steps: list[Progress] = []
+    restored = hm.instances.snapshots.restore(made.id, id="stopped", target_state="Stopped", progress=steps.append)
+    assert restored == hm.instances.get(stopped.id)
+    assert restored.state is InstanceState.STOPPED
+    assert disk.read_bytes() == before
+    assert steps
+
+
+@pytest.mark.parametrize("algorithm", ["zstd", "lz4"])
+def test_a_standby_snapshot_brings_its_memory_back_raw(hm: Hypeman, standby: Instance, algorithm: str) -> None:
+    assert standby.directory is not None
+    memory = standby.directory / "snapshots" / "snapshot-latest" / "memory"
+    before = memory.read_bytes()
+    compression = {"enabled": True, "algorithm": algorithm}
+    made = hm.instances.snapshots.create(standby.id, kind="Standby", compression=compression)
+    hm.snapshots.wait(made.id, timeout=60)
+    restore = hm.instances.snapshots.restore
+    assert restore(made.id, id=standby.id, target_state=InstanceState.STOPPED).state is InstanceState.STOPPED
+    assert not memory.exists()
+    assert restore(made.id, id=standby.id, timeout=60).state is InstanceState.STANDBY
+    assert memory.read_bytes() == before
+
+
+def test_a_restore_that_does_not_fit_is_refused_and_changes_nothing(
+    hm: Hypeman, stopped: Instance, standby: Instance
+) -> None:
+    made = hm.instances.snapshots.create(stopped.id, kind="Stopped")
+    asleep = hm.instances.snapshots.create(standby.id, kind="Standby")
+    assert stopped.directory is not None
+    disk = stopped.directory / "overlay.raw"
+    disk.write_bytes(b"from after the snapshot")
+    restore = hm.instances.snapshots.restore
+    with pytest.raises(NotFoundError):
+        restore("nosuch", id=stopped.id)
+    with pytest.raises(InvalidRequestError, match="is of instance"):
+        restore(made.id, id=standby.id)
+    with pytest.raises(InvalidRequestError, match="target_state must be"):
+        restore(made.id, id=stopped.id, target_state="Asleep")
+    with pytest.raises(NotSupportedError):
+        restore(made.id, id=stopped.id, target_state="Running")
+    with pytest.raises(InvalidRequestError, match="absolute"):
+        restore(asleep.id, id=standby.id, api_socket="vmm.sock")
+    with pytest.raises(InvalidRequestError, match="choose one"):
+        restore(asleep.id, id=standby.id, on_demand=True, uffd_socket="/run/uffd.sock")
+    assert disk.read_bytes() == b"from after the snapshot"
+
+
 def test_a_deleted_snapshot_is_gone_and_its_name_free(hm: Hypeman, stopped: Instance) -> None:
     made = hm.instances.snapshots.create(stopped.id, kind="Stopped", name="a")
     with pytest.raises(ConflictError):
@@ -191,9 +245,11 @@ def test_the_wrong_kind_for_the_state_is_refused(hm: Hypeman, stopped: Instance,
         hm.instances.snapshots.create(standby.id, kind="Stopped")
 
 
-def test_an_empty_instance_id_is_a_value_error_as_in_the_vendors_client(hm: Hypeman) -> None:
+def test_an_empty_instance_id_is_a_value_error_as_in_the_vendors_client(hm: Hypeman, stopped: Instance) -> None:
     calls: list[Callable[[str], object]] = [hm.instances.get, hm.instances.unregister]
     calls.append(lambda id: hm.instances.snapshots.create(id, kind="Stopped"))
+    made = hm.instances.snapshots.create(stopped.id, kind="Stopped")
+    calls.append(lambda id: hm.instances.snapshots.restore(made.id, id=id))
     for call in calls:
         with pytest.raises(ValueError, match="must not be empty") as caught:
             call("")

@@ -28,6 +28,8 @@ const REPORT: Duration = Duration::from_millis(50);
 pub(super) fn verify(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<VerifyReport> {
     let store = hm.open_store()?;
     store.snapshot_dir(id)?;
+    // What is small, or has no checksums yet, is done before the first report would look.
+    call.check()?;
     let _pin = if hm.options().read_only { None } else { Some(pin(store, id)?) };
     let dir = store.snapshot_dir(id)?;
     let mut defects = Vec::new();

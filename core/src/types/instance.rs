@@ -55,6 +55,17 @@ impl InstanceState {
             Self::Unknown => "Unknown",
         }
     }
+
+    /// Parses the name of a target of a restore, or of any other state: which of them can be one, the restore says.
+    ///
+    /// # Errors
+    /// `invalid_request` for a name that is none of [`InstanceState::ALL`].
+    pub fn parse(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name).ok_or_else(|| {
+            let why = format!("target_state must be one of Stopped, Standby, Running, got {name:?}");
+            Error::new(Kind::InvalidRequest, why)
+        })
+    }
 }
 
 impl fmt::Display for InstanceState {

@@ -26,6 +26,9 @@ pub enum ExtentKind {
 }
 
 impl ExtentKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Data, Self::Zero, Self::Hole];
+
     /// The name in every language.
     pub fn as_str(self) -> &'static str {
         match self {

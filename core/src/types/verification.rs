@@ -47,6 +47,9 @@ pub enum FileStatus {
 }
 
 impl FileStatus {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Good, Self::Damaged, Self::Unchecked];
+
     /// The name in every language.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,8 +68,10 @@ pub struct Defect {
     /// What kind of defect it is.
     pub kind: DefectKind,
     /// Where the damaged part begins; absent where the whole file is concerned, or where `message` names the place.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// The length of the part in which the damage lies; present with `offset`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
     /// What is wrong, for people.
     pub message: String,
@@ -91,6 +96,10 @@ pub enum DefectKind {
 }
 
 impl DefectKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] =
+        [Self::Missing, Self::Extra, Self::Size, Self::Content, Self::Frame, Self::Metadata];
+
     /// The name in every language.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -34,6 +34,14 @@ FILLED(hypeman_list_options,
            + SIZE(hypeman_list_options, reserved) + SIZE(hypeman_list_options, kind_name)
            + SIZE(hypeman_list_options, name) + SIZE(hypeman_list_options, source_instance_id)
            + SIZE(hypeman_list_options, tags) + SIZE(hypeman_list_options, tag_count));
+FILLED(hypeman_network_override,
+       SIZE(hypeman_network_override, interface_id) + SIZE(hypeman_network_override, host_device));
+FILLED(hypeman_restore_options,
+       SIZE(hypeman_restore_options, struct_size) + SIZE(hypeman_restore_options, target_state)
+           + SIZE(hypeman_restore_options, api_socket) + SIZE(hypeman_restore_options, network_overrides)
+           + SIZE(hypeman_restore_options, network_override_count) + SIZE(hypeman_restore_options, on_demand)
+           + SIZE(hypeman_restore_options, allow_incompatible) + SIZE(hypeman_restore_options, uffd_socket)
+           + SIZE(hypeman_restore_options, call));
 FILLED(hypeman_call_options,
        SIZE(hypeman_call_options, struct_size) + SIZE(hypeman_call_options, timeout_ms)
            + SIZE(hypeman_call_options, cancel) + SIZE(hypeman_call_options, progress)
@@ -41,6 +49,11 @@ FILLED(hypeman_call_options,
 FILLED(hypeman_progress,
        SIZE(hypeman_progress, phase) + SIZE(hypeman_progress, reserved) + SIZE(hypeman_progress, bytes_done)
            + SIZE(hypeman_progress, bytes_total));
+FILLED(hypeman_extent,
+       SIZE(hypeman_extent, offset) + SIZE(hypeman_extent, size_bytes) + SIZE(hypeman_extent, kind)
+           + SIZE(hypeman_extent, reserved));
+FILLED(hypeman_range,
+       SIZE(hypeman_range, guest_address) + SIZE(hypeman_range, offset) + SIZE(hypeman_range, size_bytes));
 
 /* Fields that were in the first release stay where they were (64-bit). */
 #define AT(type, field, offset) extern char type##_##field##_moved[offsetof(type, field) == (offset) ? 1 : -1]
@@ -56,6 +69,8 @@ AT(hypeman_create_options, call, 56);
 ENDS(hypeman_create_options, 64);
 AT(hypeman_list_options, tag_count, 48);
 ENDS(hypeman_list_options, 56);
+AT(hypeman_restore_options, call, 56);
+ENDS(hypeman_restore_options, 64);
 AT(hypeman_call_options, user, 32);
 ENDS(hypeman_call_options, 40);
 #endif

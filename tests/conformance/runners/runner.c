@@ -211,6 +211,15 @@ static char *create(const cJSON *args)
     return a_snapshot(snapshot);
 }
 
+static char *restore(const cJSON *args)
+{
+    hypeman_instance *instance;
+    hypeman_restore_options options = HYPEMAN_RESTORE_OPTIONS_INIT;
+    options.target_state = text(args, "target_state");
+    hypeman_snapshot_restore(hm, text(args, "snapshot_id"), text(args, "id"), &options, &instance, &err);
+    return an_instance(instance);
+}
+
 static char *list_snapshots(const cJSON *args)
 {
     hypeman_snapshots *list;
@@ -239,6 +248,15 @@ static char *inspect(const char *id)
     return json;
 }
 
+static char *verify(const char *id)
+{
+    hypeman_verification *report;
+    if (hypeman_snapshot_verify(hm, id, NULL, &report, &err) != HYPEMAN_STATUS_OK) return NULL;
+    char *json = owned(hypeman_verification_to_json(report));
+    hypeman_verification_free(report);
+    return json;
+}
+
 static char *call(const char *name, const cJSON *args)
 {
     const char *id = text(args, "id");
@@ -250,8 +268,10 @@ static char *call(const char *name, const cJSON *args)
     if (strcmp(name, "instances.register") == 0) return register_instance(args);
     if (strcmp(name, "instances.list") == 0) return list_instances();
     if (strcmp(name, "instances.snapshots.create") == 0) return create(args);
+    if (strcmp(name, "instances.snapshots.restore") == 0) return restore(args);
     if (strcmp(name, "snapshots.list") == 0) return list_snapshots(args);
     if (strcmp(name, "snapshots.inspect") == 0) return inspect(id);
+    if (strcmp(name, "snapshots.verify") == 0) return verify(id);
     if (strcmp(name, "instances.get") == 0) {
         hypeman_instance_get(hm, id, &instance, &err);
         return an_instance(instance);

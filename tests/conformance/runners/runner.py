@@ -31,8 +31,9 @@ def play(hm: Hypeman, call: str, arguments: dict[str, Any]) -> Any:
         method = getattr(method, name)
     if "timeout_ms" in arguments:
         arguments["timeout"] = arguments.pop("timeout_ms") / 1000
-    # The id is the one positional argument, but where it is an option of a registration.
-    positional = [] if call == "instances.register" or "id" not in arguments else [arguments.pop("id")]
+    # The id of what is called for is the one positional argument; in others `id` is a keyword.
+    subject = {"instances.register": None, "instances.snapshots.restore": "snapshot_id"}.get(call, "id")
+    positional = [arguments.pop(subject)] if subject in arguments else []
     return plain(method(*positional, **arguments))
 
 

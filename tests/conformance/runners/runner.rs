@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, CompressionConfig, CreateSnapshot, Disk, Durability, Error, Hypeman, Options, RegisterInstance,
-    SnapshotFilter,
+    Call, CompressionConfig, CreateSnapshot, Disk, Durability, Error, Hypeman, InstanceState, Options,
+    RegisterInstance, RestoreSnapshot, SnapshotFilter,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,10 +53,15 @@ fn call(hm: &Hypeman, name: &str, args: &Args) -> Result<Value, Error> {
         "instances.snapshots.create" => {
             instances.snapshots().create(&id(), &args.creation(), args.limit()).map(json)
         }
+        "instances.snapshots.restore" => {
+            let snapshot_id = args.text("snapshot_id").unwrap_or_default();
+            instances.snapshots().restore(&snapshot_id, &id(), &args.restoration()?, args.limit()).map(json)
+        }
         "snapshots.list" => snapshots.list(&args.filter()).map(json),
         "snapshots.get" => snapshots.get(&id()).map(json),
         "snapshots.delete" => snapshots.delete(&id()).map(json),
         "snapshots.wait" => snapshots.wait(&id(), args.limit()).map(json),
+        "snapshots.verify" => snapshots.verify(&id(), args.limit()).map(json),
         "snapshots.compress" => {
             snapshots.compress(&id(), args.get::<CompressionConfig>("compression").as_ref()).map(json)
         }
@@ -109,6 +114,11 @@ impl Args {
             compression: self.get("compression"),
             ..CreateSnapshot::new(self.text("kind").unwrap_or_default().into())
         }
+    }
+
+    fn restoration(&self) -> Result<RestoreSnapshot, Error> {
+        let target_state = self.text("target_state").map(|name| InstanceState::parse(&name)).transpose()?;
+        Ok(RestoreSnapshot { target_state, ..RestoreSnapshot::default() })
     }
 
     fn filter(&self) -> SnapshotFilter {

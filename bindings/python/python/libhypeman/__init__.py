@@ -27,25 +27,34 @@ from libhypeman._errors import (
     PermissionDeniedError,
     StorageError,
 )
+from libhypeman._memory import MemoryImage
 from libhypeman._native import VERSION as __version__
 from libhypeman._native import CancelToken
 from libhypeman._types import (
     Capture,
     CompressionConfig,
     CompressionState,
+    Defect,
+    DefectKind,
     Disk,
     Durability,
+    ExtentKind,
+    FileStatus,
     Host,
     HypervisorKind,
     Inspection,
     Instance,
     InstanceState,
+    MemoryExtent,
+    MemoryRange,
     Origin,
     PayloadFile,
     Phase,
     Progress,
     Snapshot,
     SnapshotKind,
+    VerifiedFile,
+    VerifyReport,
 )
 
 __all__ = [
@@ -60,8 +69,12 @@ __all__ = [
     "CompressionState",
     "ConflictError",
     "CorruptError",
+    "Defect",
+    "DefectKind",
     "Disk",
     "Durability",
+    "ExtentKind",
+    "FileStatus",
     "Host",
     "Hypeman",
     "HypemanError",
@@ -76,6 +89,9 @@ __all__ = [
     "InternalError",
     "InvalidRequestError",
     "InvalidStateError",
+    "MemoryExtent",
+    "MemoryImage",
+    "MemoryRange",
     "NoSpaceError",
     "NotFoundError",
     "NotSupportedError",
@@ -88,5 +104,7 @@ __all__ = [
     "SnapshotKind",
     "Snapshots",
     "StorageError",
+    "VerifiedFile",
+    "VerifyReport",
     "__version__",
 ]

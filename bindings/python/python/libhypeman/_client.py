@@ -12,8 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from libhypeman._memory import MemoryImage
 from libhypeman._native import CancelToken, Handle
-from libhypeman._types import CompressionConfig, Disk, Inspection, Instance, Progress, Snapshot, StrPath
+from libhypeman._types import (
+    CompressionConfig,
+    Disk,
+    Inspection,
+    Instance,
+    Progress,
+    Snapshot,
+    StrPath,
+    VerifyReport,
+)
 
 Compression = CompressionConfig | Mapping[str, Any]
 
@@ -148,7 +158,7 @@ class Instances:
 
 
 class InstanceSnapshots:
-    """Snapshots, as made from an instance."""
+    """Snapshots, as made from an instance and restored onto it."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -184,6 +194,57 @@ class InstanceSnapshots:
             name,
             None if tags is None else dict(tags),
             _compression(compression),
+            timeout,
+            progress,
+            cancel,
+        )
+
+    def restore(
+        self,
+        snapshot_id: str,
+        *,
+        id: str,
+        target_state: str | None = None,
+        api_socket: StrPath | None = None,
+        network_overrides: Mapping[str, str] | None = None,
+        on_demand: bool = False,
+        uffd_socket: StrPath | None = None,
+        allow_incompatible: bool = False,
+        timeout: float | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Instance:
+        """Restores snapshot ``snapshot_id`` onto the instance that it was taken of, ``id``.
+
+        With ``target_state`` ``Standby`` or ``Stopped`` its files are put into place, all or none; what no snapshot
+        holds (``logs/``, sockets) stays. With ``Running`` its memory is loaded into a VMM that the host has started
+        and that has no VM yet, and the guest goes on. QEMU opens its disks when it starts: restore to ``Standby``,
+        start it with ``-incoming defer``, then restore to ``Running``. cloud-hypervisor and firecracker take both
+        in one call. A ``Stopped`` snapshot can only become ``Stopped``; a ``Standby`` one becomes ``Running`` by
+        default where ``api_socket`` is given, else ``Standby``.
+
+        - ``api_socket``: of the VMM that waits; default the instance's own.
+        - ``network_overrides``: other devices of the host for network interfaces, by interface id (firecracker).
+        - ``on_demand``: the guest runs while the VMM still reads its memory (cloud-hypervisor 52 and later).
+        - ``uffd_socket``: of a userfaultfd server that gives the VMM its memory (firecracker).
+        - ``allow_incompatible``: load although the VMM's version or the host differs from what was recorded.
+
+        ``timeout``, ``progress`` and ``cancel`` are as in `create`.
+
+        Raises `InvalidRequestError`, `NotFoundError`, `InvalidStateError` (a live guest, files not in place),
+        `IncompatibleError`, `BusyError`, `CorruptError`, `NotSupportedError`, `HypervisorError`, `NoSpaceError`,
+        `PermissionDeniedError`, `CallTimeoutError`, `CallCancelledError`, `StorageError`. Where the files
+        could not be put into place, the instance is as it was.
+        """
+        return self._handle.restore(
+            snapshot_id,
+            id,
+            target_state,
+            api_socket,
+            dict(network_overrides or {}),
+            on_demand,
+            uffd_socket,
+            allow_incompatible,
             timeout,
             progress,
             cancel,
@@ -264,6 +325,33 @@ class Snapshots:
         Raises `NotFoundError`, `CorruptError`.
         """
         return self._handle.inspect(id)
+
+    def verify(
+        self,
+        id: str,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> VerifyReport:
+        """Reads every byte of a snapshot and compares it with the checksums that were made after its capture.
+
+        Damage is what the report tells of, not an error. ``timeout``, ``progress`` and ``cancel`` are as in
+        `InstanceSnapshots.create`.
+
+        Raises `NotFoundError`, `BusyError` while its files are being removed, `CorruptError` when it has no payload
+        at all, `CallTimeoutError`, `CallCancelledError`, `StorageError`.
+        """
+        return self._handle.verify(id, timeout, progress, cancel)
+
+    def memory(self, id: str) -> MemoryImage:
+        """Opens the guest memory of a snapshot for reading at any offset, while it is being compressed, too.
+
+        Raises `NotFoundError`, `InvalidStateError` when it has no memory, `NotSupportedError` for a compressed file
+        that can only be read from its start (the vendor's zstd), `BusyError` while its files are being removed,
+        `CorruptError`, `StorageError`.
+        """
+        return MemoryImage(self._handle.memory(id))
 
 
 def _compression(given: Compression | None) -> tuple[bool, str | None, int | None] | None:

@@ -5,9 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import final
 
-from libhypeman._types import Inspection, Instance, Progress, Snapshot
+from libhypeman._types import (
+    Inspection,
+    Instance,
+    MemoryExtent,
+    MemoryRange,
+    Progress,
+    Snapshot,
+    VerifyReport,
+)
 
-__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "selftest_panic"]
+__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "Memory", "selftest_panic"]
 
 VERSION: str
 ERRORS: list[tuple[str, str, int, int]]
@@ -65,6 +73,20 @@ class Handle:
         progress: Callable[[Progress], object] | None,
         cancel: CancelToken | None,
     ) -> Snapshot: ...
+    def restore(
+        self,
+        snapshot_id: str,
+        id: str,
+        target_state: str | None,
+        api_socket: _StrPath | None,
+        network_overrides: dict[str, str],
+        on_demand: bool,
+        uffd_socket: _StrPath | None,
+        allow_incompatible: bool,
+        timeout: float | None,
+        progress: Callable[[Progress], object] | None,
+        cancel: CancelToken | None,
+    ) -> Instance: ...
     def list(
         self, kind: str | None, name: str | None, source_instance_id: str | None, tags: dict[str, str]
     ) -> list[Snapshot]: ...
@@ -80,3 +102,24 @@ class Handle:
     def compress(self, id: str, compression: _Compression | None) -> Snapshot: ...
     def cancel_compression(self, id: str) -> Snapshot: ...
     def inspect(self, id: str) -> Inspection: ...
+    def verify(
+        self,
+        id: str,
+        timeout: float | None,
+        progress: Callable[[Progress], object] | None,
+        cancel: CancelToken | None,
+    ) -> VerifyReport: ...
+    def memory(self, id: str) -> Memory: ...
+
+@final
+class Memory:
+    """The guest memory of a snapshot, open for reading."""
+
+    def snapshot_id(self) -> str: ...
+    def path(self) -> Path: ...
+    def size_bytes(self) -> int: ...
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Reads at most `length` bytes from `offset` on, fewer only at the end of the image."""
+    def extents(self) -> list[MemoryExtent]: ...
+    def ranges(self) -> list[MemoryRange]: ...
+    def close(self) -> None: ...

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from libhypeman._errors import InvalidRequestError
 
 StrPath = str | os.PathLike[str]
+WritableBytes = bytearray | memoryview | mmap.mmap
 
 
 class SnapshotKind(StrEnum):
@@ -92,6 +94,45 @@ class Phase(StrEnum):
     """The VM runs again."""
     COMPRESSING = "compressing"
     VERIFYING = "verifying"
+
+
+class ExtentKind(StrEnum):
+    """What a part of a memory image is."""
+
+    DATA = "data"
+    """Bytes, which may be zero all the same."""
+    ZERO = "zero"
+    """A run of zeros in a compressed file, stored in next to no space."""
+    HOLE = "hole"
+    """A hole in a raw file: zeros that occupy no space."""
+
+
+class FileStatus(StrEnum):
+    """What is known of a file that was verified."""
+
+    GOOD = "good"
+    """Every byte is as it was captured or compressed."""
+    DAMAGED = "damaged"
+    """A defect names it."""
+    UNCHECKED = "unchecked"
+    """There is nothing to compare it with: libhypeman did not make it, or its checksums are not finished yet."""
+
+
+class DefectKind(StrEnum):
+    """What is wrong with a snapshot."""
+
+    MISSING = "missing"
+    """A file is not there."""
+    EXTRA = "extra"
+    """A file is there that was not captured."""
+    SIZE = "size"
+    """A file is longer or shorter than it was."""
+    CONTENT = "content"
+    """Bytes of a file are not what they were, or cannot be read."""
+    FRAME = "frame"
+    """A compressed memory file cannot be decoded, or its own checksums do not match."""
+    METADATA = "metadata"
+    """The record or the sidecar cannot be used."""
 
 
 _Enumeration = TypeVar("_Enumeration", bound=StrEnum)
@@ -291,6 +332,66 @@ class Inspection(Record):
     """What the payload occupies on the disk; less than ``size_bytes`` where files are sparse."""
     capture: Capture | None = None
     """Absent for snapshots that libhypeman did not make."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryExtent(Record):
+    """A part of a memory image."""
+
+    offset: int
+    size_bytes: int
+    kind: ExtentKind | str
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRange(Record):
+    """A range of guest-physical memory that lies in one piece in an image."""
+
+    guest_address: int
+    """Of its first byte."""
+    offset: int
+    """Where that byte is in the image."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedFile(Record):
+    """A file of a payload, verified."""
+
+    path: str
+    """Within the snapshot's directory, as are all paths of a report."""
+    size_bytes: int
+    status: FileStatus | str
+
+
+@dataclass(frozen=True, slots=True)
+class Defect(Record):
+    """Something that is wrong with a snapshot."""
+
+    path: str
+    kind: DefectKind | str
+    message: str
+    """What is wrong, for people."""
+    offset: int | None = None
+    """Where the damaged part begins; absent where the whole file is concerned, or where ``message`` names the place."""
+    size_bytes: int | None = None
+    """The length of the part in which the damage lies; present with ``offset``."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport(Record):
+    """What was found in a snapshot when every byte of its files was read."""
+
+    snapshot_id: str
+    files: tuple[VerifiedFile, ...]
+    """Every file of the payload that is there, by path."""
+    defects: tuple[Defect, ...]
+    """Everything that is wrong, by path and offset."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether every file was checked and nothing is wrong."""
+        return not self.defects and all(file.status == FileStatus.GOOD for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
