@@ -15,8 +15,14 @@ pub(super) fn compress(hm: &Hypeman, id: &str, compression: Option<&CompressionC
             "compress was asked for with enabled false; to stop a compression use cancel_compression",
         ));
     }
-    check(&store.record(id)?.snapshot, Memory::find(&store.guest(id)?)?)?;
-    if store.record(id)?.snapshot.compression_state != Some(CompressionState::Compressing) {
+    let snapshot = store.record(id)?.snapshot;
+    check(&snapshot, Memory::find(&store.guest(id)?)?)?;
+    let is_compressing = snapshot.compression_state == Some(CompressionState::Compressing);
+    if is_compressing && hm.jobs().has(id) {
+        // Its lock is taken when its turn comes.
+        return Err(busy(id));
+    }
+    if !is_compressing {
         // A job that only makes checksums makes way, and they are made at the end of this one.
         hm.jobs().stop(id);
     }
