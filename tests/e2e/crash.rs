@@ -1,36 +1,63 @@
-//! Hosts that are killed: the next opener makes good what they left. A host is this test binary in a role.
+//! Hosts that end: what they leave is good, or the next opener makes it good. A host is this test binary in a role.
 
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use hypeman_core::{Call, CompressionConfig, CompressionState, Hypeman, Options, RegisterInstance};
+use hypeman_core::{
+    Call, CompressionConfig, CompressionState, Hypeman, Kind, Options, Phase, RegisterInstance,
+};
 use nix::sys::signal::Signal;
 
 use crate::scene::{Scene, VM_ID, assert_nothing_left, directory, raw_memory, standby};
 
 const ROLE: &str = "HYPEMAN_E2E_ROLE";
 
-/// Plays the part of a host that will be killed, if that is what this process is for.
+/// The part of a host that cancels its capture and ends; any other is one that creates, at that level of zstd.
+const CANCELS: &str = "cancels";
+
+/// Plays the part of a host, if that is what this process is for.
 pub fn play_role() -> bool {
     let Ok(role) = env::var(ROLE) else { return false };
-    let (data, level) = role.split_once('|').expect("a role names a data directory and a level");
-    let compression = CompressionConfig::with("zstd", level.parse().ok());
+    let (data, part) = role.split_once('|').expect("a role names a data directory and a part");
     let hm = Hypeman::open(data).unwrap();
+    match part {
+        CANCELS => cancel_and_close(&hm),
+        level => create_and_wait(&hm, level.parse().unwrap()),
+    }
+    true
+}
+
+fn cancel_and_close(hm: &Hypeman) {
+    let call = Call::default().progress(|progress| match progress.phase {
+        Phase::SavingMemory => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    let refused = hm.instances().snapshots().create(VM_ID, &standby(None), call).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Cancelled, "{refused}");
+    hm.close();
+}
+
+fn create_and_wait(hm: &Hypeman, level: u32) {
+    let compression = CompressionConfig::with("zstd", Some(level.into()));
     let made =
         hm.instances().snapshots().create(VM_ID, &standby(Some(compression)), Call::default()).unwrap();
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", made.id).unwrap();
     hm.snapshots().wait(&made.id, Call::default()).unwrap();
-    true
 }
 
 /// A host that creates a snapshot in `data`.
 pub fn host(data: &Path, level: u32) -> Child {
+    host_that(data, &level.to_string())
+}
+
+fn host_that(data: &Path, part: &str) -> Child {
     Command::new(env::current_exe().unwrap())
-        .env(ROLE, format!("{}|{level}", data.display()))
+        .env(ROLE, format!("{}|{part}", data.display()))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -64,6 +91,20 @@ pub fn a_host_killed_in_the_pause_is_made_good() {
     assert_eq!(scene.vm.tick_after(before.ticks).wrong, 0);
     scene.assert_as_before();
     scene.capture(None);
+}
+
+pub fn a_host_that_cancels_and_ends_leaves_a_vm_that_runs() {
+    let mut scene = Scene::new();
+    let data = scene.hm.data_dir().to_owned();
+    scene.hm.close();
+    scene.vm.control().take_events();
+    assert!(host_that(&data, CANCELS).wait().unwrap().success());
+    // No one has opened the directory since.
+    assert_eq!(scene.vm.status(), "running");
+    assert!(scene.vm.control().take_events().contains(&"STOP".to_owned()), "it was paused");
+    assert_nothing_left(&data);
+    scene.hm = Hypeman::open(&data).unwrap();
+    scene.assert_as_before();
 }
 
 pub fn a_host_killed_in_the_capture_of_a_paused_vm_leaves_it_paused() {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use hypeman_core::{Call, Cancel, Disk, Error, InstanceState, Kind, Phase, RegisterInstance};
 use hypeman_tests::qmp::Qmp;
@@ -68,6 +69,32 @@ pub fn a_frozen_qemu_gives_a_typed_error() {
     scene.vm.signal(Signal::SIGCONT);
     assert!([Kind::Busy, Kind::Timeout].contains(&refused.kind()), "{refused}");
     scene.assert_as_before();
+}
+
+pub fn a_qemu_that_freezes_in_the_pause_keeps_no_one_waiting() {
+    let mut scene = Scene::new();
+    // The memory may be saved before anyone is told of it: at the first try, but on a very busy machine.
+    let frozen_in_the_pause = (0..5).any(|_| {
+        let mut frozen = false;
+        let call = Call::default().timeout(Duration::from_secs(5)).progress(|progress| {
+            if progress.phase == Phase::SavingMemory && !frozen && progress.bytes_done < progress.bytes_total
+            {
+                scene.vm.signal(Signal::SIGSTOP);
+                frozen = true;
+            }
+            ControlFlow::Continue(())
+        });
+        let outcome = scene.hm.instances().snapshots().create(VM_ID, &standby(None), call);
+        scene.vm.signal(Signal::SIGCONT);
+        // It was frozen until now, and yet there is an answer.
+        assert!(!frozen || outcome.as_ref().is_err_and(|e| e.kind() == Kind::Timeout), "{outcome:?}");
+        frozen
+    });
+    assert!(frozen_in_the_pause, "QEMU could not be frozen while it saved the memory");
+    scene.vm.wait_until("the VM runs again", |vm| vm.status() == "running");
+    scene.vm.tick_after(scene.vm.last_tick().ticks);
+    scene.capture(None);
+    assert_nothing_left(scene.hm.data_dir());
 }
 
 pub fn a_vm_whose_qemu_died_is_stopped() {

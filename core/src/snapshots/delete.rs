@@ -30,3 +30,43 @@ pub(super) fn delete(hm: &Hypeman, id: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use crate::{Call, CreateSnapshot, Hypeman, Kind, RegisterInstance, SnapshotKind};
+
+    #[test]
+    fn a_snapshot_that_someone_reads_is_busy_and_stays_whole() {
+        let temp = tempfile::tempdir().unwrap();
+        let vm = temp.path().join("web");
+        fs::create_dir(&vm).unwrap();
+        fs::write(vm.join("overlay.raw"), "disk").unwrap();
+        let hm = Hypeman::open(temp.path().join("data")).unwrap();
+        let reader = Hypeman::open(temp.path().join("data")).unwrap();
+        hm.instances()
+            .register(&RegisterInstance { directory: Some(vm), ..RegisterInstance::new("web", "qemu") })
+            .unwrap();
+        let stopped = CreateSnapshot::new(SnapshotKind::Stopped);
+        let made = hm.instances().snapshots().create("web", &stopped, Call::default()).unwrap();
+
+        let reading = reader.open_store().unwrap().try_read(&made.id).unwrap().unwrap();
+        let refused = hm.snapshots().delete(&made.id).unwrap_err();
+        assert_eq!((refused.kind(), refused.id()), (Kind::Busy, Some(made.id.as_str())), "{refused}");
+        assert_eq!(reader.snapshots().inspect(&made.id).unwrap().files.len(), 1);
+
+        drop(reading);
+        // A program that another test starts has our descriptors until it runs.
+        let until = Instant::now() + Duration::from_secs(10);
+        let mut deleted = hm.snapshots().delete(&made.id);
+        while deleted.as_ref().is_err_and(|e| e.kind() == Kind::Busy) && Instant::now() < until {
+            thread::yield_now();
+            deleted = hm.snapshots().delete(&made.id);
+        }
+        deleted.unwrap();
+        assert_eq!(reader.snapshots().get(&made.id).unwrap_err().kind(), Kind::NotFound);
+    }
+}

@@ -111,8 +111,9 @@ extern "C" fn close_in_child() {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::OwnedFd;
     use std::path::Path;
+    use std::time::Duration;
 
     use nix::sys::signal::{Signal, kill};
     use nix::sys::wait::{WaitStatus, waitpid};
@@ -148,7 +149,7 @@ mod tests {
         let (mut told, mut tell) = std::io::pipe().unwrap();
         let mut life = Some(life);
         // Registers the handler here: a process that is forked in the middle of that could not.
-        drop(lock(&path));
+        drop(lock(&temp.path().join("first")));
 
         let owner = in_child(|| {
             life = None;
@@ -175,17 +176,19 @@ mod tests {
         let child = in_child(|| drop(held.take()));
         assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
         assert!(held.is_some() && lock(&path).is_none());
-        drop(held);
-        assert!(lock(&path).is_some());
     }
 
     #[test]
-    fn many_files_find_a_slot_and_give_it_back() {
-        let files: Vec<_> =
-            (0..SLOTS * 2).map(|_| ForkClosed::new(File::open("/dev/null").unwrap())).collect();
-        let fds: Vec<_> = files.iter().map(|file| file.as_fd().as_raw_fd()).collect();
+    fn many_files_find_a_slot_and_are_closed_when_dropped() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let files: Vec<_> = (0..SLOTS * 2)
+            .map(|_| ForkClosed::new(File::from(OwnedFd::from(writer.try_clone().unwrap()))))
+            .collect();
+        drop(writer);
+        assert!(files.iter().all(|file| file.slot.load(Ordering::Acquire) == file.fd));
         drop(files);
-        let again = ForkClosed::new(File::open("/dev/null").unwrap());
-        assert!(fds.contains(&again.as_fd().as_raw_fd()), "descriptors were closed");
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(reader.read_to_end(&mut Vec::new()).unwrap()));
+        assert_eq!(told.recv_timeout(Duration::from_secs(30)), Ok(0), "the last writer is gone");
     }
 }
