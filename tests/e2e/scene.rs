@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hypeman_core::{
     Call, CompressionConfig, CreateSnapshot, Hypeman, RegisterInstance, Snapshot, SnapshotKind,
@@ -13,6 +15,9 @@ use tempfile::TempDir;
 
 /// The id under which the VM is registered.
 pub const VM_ID: &str = "counting";
+
+/// For jobs in the background on a busy machine, not a claim of speed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where each VMM leaves guest memory in a payload.
 const MEMORY: [&str; 2] = ["snapshots/snapshot-latest/memory", "snapshots/snapshot-latest/memory-ranges"];
@@ -109,12 +114,19 @@ pub fn raw_memory(guest: &Path) -> Vec<u8> {
     memory
 }
 
-/// Requires that no stage, intent or rubbish is left in `data`.
+/// Requires that no stage, intent or rubbish is left in `data`, once the jobs in the background have ended.
 pub fn assert_nothing_left(data: &Path) {
+    let own = data.join("snapshots/.libhypeman");
+    let left_in = |place: &str| -> Vec<PathBuf> {
+        fs::read_dir(own.join(place)).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    let began = Instant::now();
+    while !left_in("jobs").is_empty() {
+        assert!(began.elapsed() < PATIENCE, "jobs do not end: {:?}", left_in("jobs"));
+        thread::sleep(Duration::from_millis(5));
+    }
     for place in ["staging", "intents", "trash"] {
-        let directory = data.join("snapshots/.libhypeman").join(place);
-        let left: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(left, Vec::<PathBuf>::new());
+        assert_eq!(left_in(place), Vec::<PathBuf>::new());
     }
 }
 
