@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 // Links liblz4, whose high-compression entry points with a caller's state the crate does not declare.
 use lz4_sys as _;
 
+// SAFETY: names and types are those of lz4hc.h of the liblz4 that `lz4-sys` builds and links.
 unsafe extern "C" {
     fn LZ4_sizeofStateHC() -> c_int;
     fn LZ4_initStreamHC(state: *mut c_void, size: usize) -> *mut c_void;
