@@ -50,7 +50,7 @@
 #define HYPEMAN_VERSION_PATCH 0
 
 /* The defaults: what to begin with. */
-#define HYPEMAN_OPEN_OPTIONS_INIT { sizeof(hypeman_open_options), 0, 0, 0, 0, NULL, NULL }
+#define HYPEMAN_OPEN_OPTIONS_INIT { sizeof(hypeman_open_options), 0, 0, 0, 0, NULL, NULL, NULL, NULL }
 #define HYPEMAN_REGISTER_OPTIONS_INIT \
     { sizeof(hypeman_register_options), NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL }
 #define HYPEMAN_CREATE_OPTIONS_INIT { sizeof(hypeman_create_options), 0, 0, NULL, NULL, NULL, 0, NULL, NULL }
@@ -219,6 +219,31 @@ typedef int32_t hypeman_phase;
 #endif // __cplusplus
 
 /**
+ * How much an event matters.
+ */
+enum hypeman_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Something came to its end as it should.
+     */
+    HYPEMAN_LOG_LEVEL_INFO = 1,
+    /**
+     * Something went wrong that no call reports. Nothing is lost; the library tries again where it can.
+     */
+    HYPEMAN_LOG_LEVEL_WARNING = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum hypeman_log_level hypeman_log_level;
+#else
+typedef int32_t hypeman_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * What a part of a memory image is.
  */
 enum hypeman_extent_kind
@@ -340,6 +365,15 @@ typedef struct hypeman_compression {
 } hypeman_compression;
 
 /**
+ * Hears of events. level: one of HYPEMAN_LOG_...; message: one sentence in plain English, whose words may change; id:
+ * of the snapshot or instance that it is about. Both texts are lent for the time of the call.
+ *
+ * It runs on any thread, the library's own among them, on several at once, until hypeman_close returns. It must
+ * return soon, with no exception and no longjmp, and must not call the library.
+ */
+typedef void (*hypeman_log_callback)(int32_t level, const char *message, const char *id, void *user);
+
+/**
  * How to open a data directory. Start from HYPEMAN_OPEN_OPTIONS_INIT.
  */
 typedef struct hypeman_open_options {
@@ -373,6 +407,14 @@ typedef struct hypeman_open_options {
      * NULL: full.
      */
     const char *durability;
+    /**
+     * Hears of what happens in the background, and of what no call reports; NULL: no one does.
+     */
+    hypeman_log_callback log;
+    /**
+     * Passed to log as it is; it must stay valid until hypeman_close returns.
+     */
+    void *log_user;
 } hypeman_open_options;
 
 /**

@@ -526,6 +526,32 @@ struct RegisterOptions {
 };
 
 // How to open a data directory.
+enum class LogLevel : std::int32_t {
+    Info = HYPEMAN_LOG_LEVEL_INFO,
+    Warning = HYPEMAN_LOG_LEVEL_WARNING,
+};
+
+// Something that happened; the texts are lent for the time of the callback.
+struct LogEvent {
+    LogLevel level;
+    const char *message;
+    const char *id; // of the snapshot or instance that it is about
+};
+
+using Log = std::function<void(const LogEvent &)>;
+
+namespace detail {
+
+// What a log throws goes no further: there is no call of the program's to throw it.
+inline void log(std::int32_t level, const char *message, const char *id, void *user) noexcept {
+    try {
+        (*static_cast<const Log *>(user))({static_cast<LogLevel>(level), message, id});
+    } catch (...) {
+    }
+}
+
+} // namespace detail
+
 struct OpenOptions {
     bool read_only = false;
     bool allow_network_fs = false;
@@ -533,6 +559,8 @@ struct OpenOptions {
     std::uint32_t threads = 0; // 0: as many as there are CPUs
     std::optional<Compression> compression = std::nullopt;
     std::optional<std::string> durability = std::nullopt; // "full" or "relaxed"
+    // Hears of what happens in the background, on any thread and on several at once. It must not use the library.
+    Log log = nullptr;
 };
 
 // Snapshots, as made from an instance and restored onto it.
@@ -692,7 +720,16 @@ public:
         options.threads = given.threads;
         options.compression = compression.pointer;
         options.durability = detail::text(given.durability);
-        handle_ = detail::made(hypeman_close, hypeman_open, detail::text(data_dir), &options);
+        if (!given.log) {
+            handle_ = detail::made(hypeman_close, hypeman_open, detail::text(data_dir), &options);
+            return;
+        }
+        const auto log = std::make_shared<Log>(given.log);
+        options.log = detail::log;
+        options.log_user = log.get();
+        auto handle = detail::made(hypeman_close, hypeman_open, detail::text(data_dir), &options);
+        // The log outlives the handle, which a copy of this pointer keeps.
+        handle_ = std::shared_ptr<hypeman_handle>(handle.get(), [log, handle](hypeman_handle *) mutable { handle.reset(); });
     }
 
     std::filesystem::path data_dir() const { return hypeman_data_dir(handle_.get()); }

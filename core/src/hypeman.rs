@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::instances::Instances;
+use crate::log::Log;
 use crate::panic::guard;
 use crate::snapshots::{Jobs, Snapshots, recover};
 use crate::store::Store;
@@ -30,6 +31,8 @@ pub struct Options {
     /// No server of the vendor's runs on this data directory, so that running instances of its making may be
     /// paused and captured. Default: they are refused.
     pub owns_server_instances: bool,
+    /// Who hears of what happens in the background, and of what no call reports. Default: no one.
+    pub log: Log,
 }
 
 /// How much is flushed to the disk before a call returns.
@@ -113,9 +116,9 @@ impl Hypeman {
         // The host may change its working directory later.
         let path = std::path::absolute(data_dir).map_err(|e| Error::io("find", data_dir, &e))?;
         let store = if options.read_only {
-            Store::open_read_only(&path)?
+            Store::open_read_only(&path, options.log.clone())?
         } else {
-            Store::open(&path, options.durability, options.allow_network_fs)?
+            Store::open(&path, options.durability, options.allow_network_fs, options.log.clone())?
         };
         let inner = Inner {
             store: Arc::new(store),

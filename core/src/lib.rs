@@ -26,6 +26,7 @@ mod error;
 mod hypeman;
 mod hypervisor;
 mod instances;
+mod log;
 mod memory;
 pub mod panic;
 mod snapshots;
@@ -37,6 +38,7 @@ pub use call::{Call, Cancel, Phase, Progress};
 pub use error::{Error, Kind, Result};
 pub use hypeman::{Durability, Hypeman, Options};
 pub use instances::{InstanceSnapshots, Instances};
+pub use log::{Log, LogEvent, LogLevel};
 pub use snapshots::{MemoryImage, Snapshots};
 pub use types::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, ExtentKind,

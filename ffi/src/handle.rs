@@ -1,6 +1,6 @@
 //! The handle: open a data directory, shut it down, close it.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
 use std::ptr;
@@ -10,6 +10,7 @@ use hypeman_core::{Durability, Hypeman, Result};
 use crate::border::{c_path, free, hand_out, invalid, look, path, required, text};
 use crate::compression::{Compression, compression};
 use crate::error::Error;
+use crate::log::{self, LogCallback};
 use crate::options::{self, Options};
 use crate::status::Status;
 
@@ -39,6 +40,10 @@ pub struct OpenOptions {
     /// "full": what is acknowledged survives a power cut; "relaxed": the end of the process, but not a power cut.
     /// NULL: full.
     pub durability: *const c_char,
+    /// Hears of what happens in the background, and of what no call reports; NULL: no one does.
+    pub log: LogCallback,
+    /// Passed to log as it is; it must stay valid until hypeman_close returns.
+    pub log_user: *mut c_void,
 }
 
 // SAFETY: repr(C), the size first; four ints together fill words; integers and pointers.
@@ -82,6 +87,8 @@ unsafe fn core_options(given: *const OpenOptions) -> Result<hypeman_core::Option
         threads,
         compression: default_compression,
         durability,
+        log: listener,
+        log_user,
     } = unsafe { options::read(given) }?;
     let threads = usize::try_from(threads).map_err(|_| invalid(format!("threads cannot be {threads}")))?;
     // SAFETY: options that are valid point to NULL or what is valid.
@@ -94,6 +101,7 @@ unsafe fn core_options(given: *const OpenOptions) -> Result<hypeman_core::Option
         threads: NonZeroUsize::new(threads),
         allow_network_fs: allow_network_fs != 0,
         owns_server_instances: owns_server_instances != 0,
+        log: listener.map(|listener| log::to(listener, log_user)).unwrap_or_default(),
     })
 }
 

@@ -19,6 +19,7 @@ mod version;
 mod call;
 mod compression;
 mod handle;
+mod log;
 
 mod instance;
 mod instances;

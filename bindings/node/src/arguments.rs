@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use hypeman_core::{
-    CompressionConfig, CreateSnapshot, Disk, Durability, Error, InstanceState, Kind, Options,
+    CompressionConfig, CreateSnapshot, Disk, Durability, Error, InstanceState, Kind, Log, Options,
     RegisterInstance, RestoreSnapshot, Result, SnapshotFilter,
 };
 use napi_derive::napi;
@@ -38,6 +38,7 @@ impl OpenArguments {
             threads: threads.map(at_least_one).transpose()?,
             allow_network_fs: allow_network_fs.unwrap_or_default(),
             owns_server_instances: owns_server_instances.unwrap_or_default(),
+            log: Log::default(),
         })
     }
 }

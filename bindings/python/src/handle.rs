@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hypeman_core::{
-    CreateSnapshot, Durability, Hypeman, InstanceState, Options, RegisterInstance, RestoreSnapshot,
+    CreateSnapshot, Durability, Hypeman, InstanceState, Log, Options, RegisterInstance, RestoreSnapshot,
     SnapshotFilter,
 };
 use pyo3::prelude::*;
@@ -45,6 +45,7 @@ impl Handle {
                 threads: arguments::threads(threads)?,
                 allow_network_fs,
                 owns_server_instances,
+                log: Log::default(),
             };
             Hypeman::open_with(data_dir.unwrap_or_else(Hypeman::default_data_dir), options)
         })?;

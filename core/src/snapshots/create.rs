@@ -70,12 +70,17 @@ pub(crate) fn create(
     let snapshot = snapshot(request, &found, &stage, created_at, settings)?;
     let metadata = stored_metadata(&found, source.state, created_at);
     let record = Record::new(snapshot.clone(), metadata).to_bytes()?;
+    let paused_ms = facts.paused_ms;
     let sidecar = Sidecar::new(facts, outside).to_bytes()?;
     call.check()?;
     let job = stage.publish(&record, &sidecar, settings.is_some())?;
     // The snapshot is there and its job is noted: what cannot start now, the next opener starts.
     drop(job);
     let _ = hm.jobs().start(store, &snapshot.id);
+    store.log().info(&snapshot.id, || {
+        let pause = paused_ms.map(|ms| format!(", which was paused {ms:.0} ms")).unwrap_or_default();
+        format!("captured instance {} as snapshot {}{pause}", found.id, snapshot.id)
+    });
     Ok(snapshot)
 }
 

@@ -18,6 +18,7 @@ pub(super) fn delete(hm: &Hypeman, id: &str) -> Result<()> {
     // A job of another process notices that its snapshot has gone, and ends by itself.
     hm.jobs().stop(id);
     store.discard(id)?;
+    store.log().info(id, || format!("deleted snapshot {id}"));
     if let Some((snapshot, name)) = record.map(|record| record.snapshot).and_then(|snapshot| {
         let name = snapshot.name.clone()?;
         Some((snapshot, name))

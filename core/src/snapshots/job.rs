@@ -43,6 +43,7 @@ pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Re
         if error.kind() == Kind::Cancelled {
             return Err(error);
         }
+        store.log().warning(id, || format!("snapshot {id} could not be compressed and stays raw: {error}"));
         // If even that cannot be written, the record goes on saying `compressing`, and the next opener tries.
         job.record_failure(&error)
             .map_err(|unwritten| unwritten.context(format!("{error}; and that cannot be written down")))?;
@@ -95,7 +96,12 @@ impl Job<'_> {
         let leaving = Memory::find(guest)?.and_then(|memory| memory.raw_bytes).unwrap_or(0);
         record.snapshot.size_bytes = payload::size_bytes(guest)?.saturating_sub(leaving);
         self.check_still_there()?;
-        self.store.rewrite(record)
+        self.store.rewrite(record)?;
+        self.store.log().info(id, || {
+            let from = raw_bytes.map(|bytes| format!(" from {bytes}")).unwrap_or_default();
+            format!("compressed the memory of snapshot {id}{from} to {compressed_bytes} bytes")
+        });
+        Ok(())
     }
 
     /// Makes the compressed file, whole and on the disk. Returns the sizes of the raw file, if known, and of this one.

@@ -171,6 +171,11 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
         drop(state);
 
         let failure = guard(|| run_locked(&store, &running, threads)).err();
+        if let Some(error) = &failure {
+            store.log().warning(&running.id, || {
+                format!("the background work on snapshot {} is left to the next opener: {error}", running.id)
+            });
+        }
         // Before anyone is told: whoever waited for the end finds how it ended.
         let mut state = shared.lock();
         if let Some(error) = failure {

@@ -168,7 +168,8 @@ impl Held {
                 let _ = crate::panic::guard(|| {
                     if let Some(mut held) = take(&theirs) {
                         // Where this fails, the intent stays for the next opener.
-                        let _ = held.set_free();
+                        let freed = held.set_free();
+                        held.tell(freed);
                     }
                     Ok(())
                 });
@@ -182,6 +183,21 @@ impl Held {
         match self.set_free() {
             Ok(()) => error,
             Err(why) => self.still_paused(&why, Some(&error)),
+        }
+    }
+
+    /// Says how a VM fared whose caller has left.
+    fn tell(&self, freed: Result<()>) {
+        let instance = &self.intent.instance_id;
+        match freed {
+            Ok(()) => self.store.log().info(instance, || {
+                format!("the VM of instance {instance} runs again after a capture that was given up")
+            }),
+            Err(error) => self.store.log().warning(instance, || {
+                format!(
+                    "the VM of instance {instance} is still paused after a capture that was given up: {error}"
+                )
+            }),
         }
     }
 

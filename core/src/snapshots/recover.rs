@@ -28,7 +28,11 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
     for instance in store.journals()? {
         if let Some(_turn) = store.try_turn(&instance)? {
             // One that cannot be brought to its end now is tried again by its instance's next restore.
-            let _ = super::restore::recover(store, &instance);
+            if let Err(error) = super::restore::recover(store, &instance) {
+                store.log().warning(&instance, || {
+                    format!("the restore of instance {instance} that was cut off could not be brought to its end: {error}")
+                });
+            }
         }
     }
     store.clear_dead_stages()?;
@@ -56,31 +60,47 @@ pub(super) fn wake_instance(store: &Store, instance: &str) -> Result<()> {
 fn settle_intent(store: &Store, id: &str, intent: Option<Intent>) -> Result<()> {
     // Held, so that two openers do not resume one VM at once.
     let Some(_job) = store.try_job(id)? else { return Ok(()) };
-    if intent.is_none_or(|intent| wake(&intent).is_ok()) {
-        store.clear_intent(id)?;
+    let Some(intent) = intent else { return store.clear_intent(id) };
+    let instance = &intent.instance_id;
+    match wake(&intent) {
+        Ok(woken) => {
+            if woken {
+                store.log().warning(instance, || {
+                    format!("resumed the VM of instance {instance}, which a program that ended in a capture had left paused")
+                });
+            }
+            store.clear_intent(id)
+        }
+        Err(error) => {
+            store.log().warning(instance, || {
+                format!("the VM of instance {instance}, which a program that ended in a capture had left paused, could not be resumed: {error}")
+            });
+            Ok(())
+        }
     }
-    Ok(())
 }
 
-/// Lets the VM of a dead opener's intent run again, if it is still that VM and it ran before.
-fn wake(intent: &Intent) -> Result<()> {
+/// Lets the VM of a dead opener's intent run again, if it is still that VM and it ran before; tells whether it was
+/// paused until now.
+fn wake(intent: &Intent) -> Result<bool> {
     if !is_alive(&intent.boot_id, &intent.peer) {
-        return Ok(());
+        return Ok(false);
     }
     let call = Call::default().timeout(PATIENCE);
     let mut vmm = hypervisor::connect(&intent.hypervisor, &intent.api_socket, call.limit())?;
     if *vmm.peer() != intent.peer {
         // Another VMM listens on the socket now; the one that was paused cannot be reached by anyone.
-        return Ok(());
+        return Ok(false);
     }
     if !vmm.is_as_we_left_it(call.limit())? {
-        return Ok(());
+        return Ok(false);
     }
     vmm.settle()?;
     if intent.was_running && matches!(vmm.run_state(call.limit())?, RunState::Paused { .. }) {
         vmm.resume()?;
+        return Ok(true);
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Tells whether the VMM that was paused is still there.

@@ -40,6 +40,7 @@ use std::sync::Mutex;
 
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Durability;
+use crate::log::Log;
 use crate::sys::dir::Dir;
 use crate::sys::host::is_network_fs;
 use crate::types::is_safe_id;
@@ -63,6 +64,7 @@ pub(crate) struct Store {
     /// Nothing may be made here, not even a lock file.
     read_only: bool,
     catalogue: Mutex<catalogue::Catalogue>,
+    log: Log,
 }
 
 /// The directories beneath `snapshots/.libhypeman`, which only libhypeman uses.
@@ -102,7 +104,12 @@ impl Private {
 
 impl Store {
     /// Opens `path` for writing, making what is missing.
-    pub(crate) fn open(path: &Path, durability: Durability, allow_network_fs: bool) -> Result<Self> {
+    pub(crate) fn open(
+        path: &Path,
+        durability: Durability,
+        allow_network_fs: bool,
+        log: Log,
+    ) -> Result<Self> {
         let advice = |error: Error| match error.kind() {
             Kind::Permission => error.note("or open the data directory read-only"),
             _ => error,
@@ -139,11 +146,12 @@ impl Store {
             durable,
             read_only: false,
             catalogue: Mutex::default(),
+            log,
         })
     }
 
     /// Opens `path` for reading. Nothing is made; an empty directory is a store without snapshots.
-    pub(crate) fn open_read_only(path: &Path) -> Result<Self> {
+    pub(crate) fn open_read_only(path: &Path, log: Log) -> Result<Self> {
         let root = Dir::open(path).map_err(|error| match error.errno() {
             Some(libc::ENOENT) => {
                 Error::new(Kind::NotFound, format!("there is no data directory at {}", path.display()))
@@ -162,7 +170,13 @@ impl Store {
             durable: Durable(Durability::Full),
             read_only: true,
             catalogue: Mutex::default(),
+            log,
         })
+    }
+
+    /// Who hears of what no call reports.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
     pub(crate) fn path(&self) -> &Path {

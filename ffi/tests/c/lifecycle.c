@@ -4,6 +4,13 @@
 
 static hypeman_error *err;
 
+static int heard_of_the_capture;
+
+static void hear(int32_t level, const char *message, const char *id, void *user)
+{
+    if (level == HYPEMAN_LOG_LEVEL_INFO && strstr(message, "captured instance vm1id") && id[0]) *(int *)user += 1;
+}
+
 static hypeman_handle *open_store(const char *work)
 {
     char data[512];
@@ -11,6 +18,8 @@ static hypeman_handle *open_store(const char *work)
     hypeman_open_options options = HYPEMAN_OPEN_OPTIONS_INIT;
     options.threads = 2;
     options.durability = "relaxed";
+    options.log = hear;
+    options.log_user = &heard_of_the_capture;
     snprintf(data, sizeof data, "%s/data", work);
     DONE(hypeman_open(data, &options, &hm, &err));
     CHECK(strcmp(hypeman_data_dir(hm), data) == 0);
@@ -163,6 +172,7 @@ int main(int argc, char **argv)
     register_vm(hm, argv[1]);
     hypeman_snapshot *made = create(hm);
     every_field_is_there(made);
+    CHECK(heard_of_the_capture == 1);
 
     hypeman_snapshots *found = list(hm, "Stopped", "backend");
     hypeman_snapshots *none = list(hm, "Standby", "backend");

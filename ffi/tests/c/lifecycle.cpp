@@ -3,6 +3,8 @@
 #include "check.h"
 #include <hypeman.hpp>
 
+#include <atomic>
+
 namespace fs = std::filesystem;
 using hypeman::Kind;
 
@@ -80,10 +82,17 @@ int main(int argc, char **argv)
 {
     CHECK(argc == 2);
     const fs::path work = argv[1];
-    std::optional<hypeman::Hypeman> hm(work / "data");
+    hypeman::OpenOptions options;
+    std::atomic<int> heard = 0;
+    options.log = [&](const hypeman::LogEvent &event) {
+        if (event.level == hypeman::LogLevel::Info) heard++;
+        throw std::runtime_error("what a log throws goes nowhere");
+    };
+    std::optional<hypeman::Hypeman> hm(std::in_place, work / "data", options);
     CHECK(hm->data_dir() == work / "data");
     const hypeman::Snapshot made = a_snapshot_is_made(*hm, work);
     every_field_is_there(made);
+    CHECK(heard == 1);
     a_call_can_be_ended(*hm);
 
     std::vector<hypeman::Snapshot> found = hm->snapshots().list({Kind::Stopped, {}, {}, {{"team", "backend"}}});

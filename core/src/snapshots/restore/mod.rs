@@ -45,7 +45,7 @@ pub(crate) fn restore(
         return Err(Error::new(Kind::Busy, why).about(snapshot_id));
     };
     let found = find(store, &found.id)?;
-    match target {
+    let restored = match target {
         RestoreTarget::Standby | RestoreTarget::Stopped => {
             refuse_live(&found, &call)?;
             place::place(hm, &found, &snapshot, target, &mut call)?;
@@ -54,7 +54,7 @@ pub(crate) fn restore(
             } else {
                 InstanceState::Stopped
             };
-            Ok(found.with_state(state))
+            found.with_state(state)
         }
         RestoreTarget::Running => {
             let waiting = with_socket(&found, request)?;
@@ -64,9 +64,13 @@ pub(crate) fn restore(
                 place_for_waiting(hm, store, &found, &snapshot, &mut call)?;
             }
             load::load(hm, &waiting, &snapshot, vmm.as_mut(), request, &mut call)?;
-            Ok(found.with_state(InstanceState::Running))
+            found.with_state(InstanceState::Running)
         }
-    }
+    };
+    store.log().info(&restored.id, || {
+        format!("restored instance {} from snapshot {snapshot_id} to {}", restored.id, restored.state)
+    });
+    Ok(restored)
 }
 
 /// Puts the files into place under a VMM that waits for its VM, where it has opened none of them yet.
