@@ -735,6 +735,12 @@ public:
     std::filesystem::path data_dir() const { return hypeman_data_dir(handle_.get()); }
     Instances instances() const { return Instances(handle_); }
     Snapshots snapshots() const { return Snapshots(handle_); }
+    // Waits until what this does in the background has ended; for programs that are over soon.
+    void finish(const Call &call = {}) const {
+        detail::RawCall(call).run([&](const hypeman_call_options *watched) {
+            detail::call(hypeman_finish, handle_.get(), watched);
+        });
+    }
     // Later calls, of any thread and any copy, throw `closed`. Twice is fine.
     void close() const noexcept { hypeman_shutdown(handle_.get()); }
 

@@ -31,6 +31,15 @@ export class Hypeman {
    */
   close(): Promise<void>
 
+  /**
+   * Waits until what this handle does in the background has ended: compression, checksums, and what it carries on for
+   * handles that ended before. A program that is over soon calls it before {@link close}, else the next opener begins
+   * that work anew. How each came out, its snapshot says.
+   *
+   * @throws {HypemanError} `timeout`, `cancelled`
+   */
+  finish(options?: CallOptions): Promise<void>
+
   [Symbol.dispose](): void
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -56,6 +65,21 @@ export interface OpenOptions {
    * and captured. Default: they are refused.
    */
   ownsServerInstances?: boolean
+  /**
+   * Hears of what happens in the background, and of what no call reports, soon after it happened. Default: no one. What
+   * it throws is an uncaught exception.
+   */
+  log?: (event: LogEvent) => void
+}
+
+/** Something that happened. */
+export interface LogEvent {
+  /** `warning`: something went wrong that no call reports. Nothing is lost; the library tries again where it can. */
+  level: 'info' | 'warning'
+  /** One sentence in plain English, whose words may change. */
+  message: string
+  /** Of the snapshot or instance that it is about. */
+  id: string
 }
 
 /** The virtual machines that the host, or the vendor's server, told us of. */

@@ -10,13 +10,18 @@ class Hypeman {
   #handle
 
   constructor(options) {
-    this.#handle = unwrap(native.open(shapes.open('options', options ?? {})))
+    const { log, ...open } = shapes.open('options', options ?? {})
+    this.#handle = unwrap(native.open(open, log))
     this.instances = new Instances(this.#handle)
     this.snapshots = new Snapshots(this.#handle)
   }
 
   get dataDir() {
     return this.#handle.dataDir
+  }
+
+  async finish(options) {
+    await long(shapes.limits('options', options ?? {}), (...limits) => this.#handle.finish(...limits))
   }
 
   async close() {

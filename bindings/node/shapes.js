@@ -59,7 +59,8 @@ module.exports = {
     durability: text,
     threads: integer,
     allowNetworkFs: flag,
-    ownsServerInstances: flag
+    ownsServerInstances: flag,
+    log: callable
   }),
   register: record({
     name: required(text),

@@ -40,7 +40,7 @@ pub enum Phase {
     CopyingDisks,
     /// The snapshot is made durable. The VM runs again.
     Syncing,
-    /// Memory is being compressed (only [`crate::Snapshots::wait`] reports it).
+    /// Memory is being compressed (only [`crate::Snapshots::wait`] and [`crate::Hypeman::finish`] report it).
     Compressing,
     /// Files are read and compared with their checksums.
     Verifying,

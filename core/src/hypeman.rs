@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::instances::Instances;
 use crate::log::Log;
@@ -154,6 +155,19 @@ impl Hypeman {
     /// The snapshots of this data directory.
     pub fn snapshots(&self) -> Snapshots<'_> {
         Snapshots { hm: self }
+    }
+
+    /// Waits until what this handle does in the background has ended: compression, checksums, and what it carries on for
+    /// handles that ended before. A program that is over soon calls it before [`Hypeman::close`], else the next
+    /// opener begins that work anew. How each came out, its snapshot says.
+    ///
+    /// # Errors
+    /// `timeout`, `cancelled`, `closed`.
+    pub fn finish(&self, call: Call<'_>) -> Result<()> {
+        guard(|| {
+            self.open_store()?;
+            self.inner.jobs.finish(call)
+        })
     }
 
     /// Closes this handle and all its clones: later calls answer `closed`. Compression jobs stop and are resumed by

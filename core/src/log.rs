@@ -29,17 +29,17 @@ impl LogLevel {
 }
 
 /// Something that happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogEvent<'e> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEvent {
     /// How much it matters.
     pub level: LogLevel,
     /// One sentence in plain English, without a line end. Its words may change.
-    pub message: &'e str,
+    pub message: String,
     /// Id of the snapshot or instance that it is about.
-    pub id: &'e str,
+    pub id: String,
 }
 
-type Listener = dyn Fn(LogEvent<'_>) + Send + Sync;
+type Listener = dyn Fn(&LogEvent) + Send + Sync;
 
 /// Who hears of events: by default no one. Clones tell the same listener.
 ///
@@ -51,7 +51,7 @@ pub struct Log(Option<Arc<Listener>>);
 
 impl Log {
     /// Tells `listener` of every event.
-    pub fn to(listener: impl Fn(LogEvent<'_>) + Send + Sync + 'static) -> Self {
+    pub fn to(listener: impl Fn(&LogEvent) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(listener)))
     }
 
@@ -67,7 +67,7 @@ impl Log {
         let Some(listener) = &self.0 else { return };
         // A listener that panics must not keep a VM paused, or a job from its end.
         let _ = guard(|| {
-            listener(LogEvent { level, message: &message(), id });
+            listener(&LogEvent { level, message: message(), id: id.to_owned() });
             Ok(())
         });
     }
@@ -90,15 +90,15 @@ mod tests {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let ears = Arc::clone(&heard);
         let log = Log::to(move |event| {
-            ears.lock().unwrap().push((event.level, event.message.to_owned(), event.id.to_owned()));
+            ears.lock().unwrap().push(event.clone());
             assert!(event.level != LogLevel::Warning, "the listener of a test panics");
         });
         // The lock is not held when it panics: it was a temporary.
         log.warning("one", || "first".to_owned());
         log.info("two", || "second".to_owned());
         let heard = heard.lock().unwrap();
-        assert_eq!(heard[0], (LogLevel::Warning, "first".to_owned(), "one".to_owned()));
-        assert_eq!(heard[1], (LogLevel::Info, "second".to_owned(), "two".to_owned()));
+        let event = |level, message: &str, id: &str| LogEvent { level, message: message.into(), id: id.into() };
+        assert_eq!(*heard, [event(LogLevel::Warning, "first", "one"), event(LogLevel::Info, "second", "two")]);
     }
 
     #[test]

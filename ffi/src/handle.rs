@@ -7,7 +7,8 @@ use std::ptr;
 
 use hypeman_core::{Durability, Hypeman, Result};
 
-use crate::border::{c_path, free, hand_out, invalid, look, path, required, text};
+use crate::border::{answer, c_path, free, hand_out, invalid, look, path, required, text};
+use crate::call::{CallOptions, call};
 use crate::compression::{Compression, compression};
 use crate::error::Error;
 use crate::log::{self, LogCallback};
@@ -109,6 +110,26 @@ unsafe fn core_options(given: *const OpenOptions) -> Result<hypeman_core::Option
 #[unsafe(no_mangle)]
 pub extern "C" fn hypeman_data_dir(handle: Option<&Handle>) -> *const c_char {
     look(handle, ptr::null(), |handle| handle.data_dir.as_ptr())
+}
+
+/// Waits until what a handle does in the background has ended: compression, checksums, and what it carries on for
+/// handles that ended before. A program that is over soon calls it before hypeman_close, else the next opener begins
+/// that work anew. How each came out, its snapshot says.
+///
+/// options: NULL for the defaults.
+///
+/// Errors: timeout, cancelled, closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn hypeman_finish(
+    handle: Option<&Handle>,
+    options: *const CallOptions,
+    err: Option<&mut MaybeUninit<Option<Box<Error>>>>,
+) -> Status {
+    answer(err, || {
+        // SAFETY: NULL or valid, as the header asks.
+        let call = unsafe { call(options) }?;
+        opened(handle)?.finish(call)
+    })
 }
 
 /// Shuts a handle down while other threads may still be in calls with it: later calls, of any thread, answer

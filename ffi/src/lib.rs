@@ -18,8 +18,9 @@ mod version;
 
 mod call;
 mod compression;
-mod handle;
 mod log;
+
+mod handle;
 
 mod instance;
 mod instances;

@@ -42,12 +42,12 @@ unsafe impl Send for Listener {}
 unsafe impl Sync for Listener {}
 
 impl Listener {
-    fn hear(&self, event: LogEvent<'_>) {
+    fn hear(&self, event: &LogEvent) {
         let LogEvent { level, message, id } = event;
         let [message, id] =
             [message, id].map(|text| CString::new(text.replace('\0', " ")).unwrap_or_default());
         // SAFETY: both texts live until the callback has returned; the rest is what the program promised.
-        unsafe { (self.tell)(LogLevel::from(level) as i32, message.as_ptr(), id.as_ptr(), self.user) }
+        unsafe { (self.tell)(LogLevel::from(*level) as i32, message.as_ptr(), id.as_ptr(), self.user) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use hypeman_core::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, Durability,
-    ExtentKind, FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, Kind, MemoryExtent,
+    ExtentKind, FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, Kind, LogEvent, LogLevel, MemoryExtent,
     MemoryRange, Options, Origin, PayloadFile, Phase, Progress, RegisterInstance, RestoreSnapshot, Snapshot,
     SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
 };
@@ -62,6 +62,7 @@ fn api() -> Value {
         "version": hypeman_core::VERSION,
         "errors": errors,
         "phases": Phase::ALL.map(Phase::as_str),
+        "log_levels": LogLevel::ALL.map(LogLevel::as_str),
         "instance_states": InstanceState::ALL.map(InstanceState::as_str),
         "snapshot_kinds": SnapshotKind::KNOWN.each_ref().map(SnapshotKind::as_str),
         "compression_states": CompressionState::KNOWN.each_ref().map(CompressionState::as_str),
@@ -124,7 +125,7 @@ fn requests() -> Value {
     }
     json!({
         "Options": names!(Options {
-            read_only, compression, durability, threads, allow_network_fs, owns_server_instances
+            read_only, compression, durability, threads, allow_network_fs, owns_server_instances, log
         } = Options::default()),
         "RegisterInstance": names!(RegisterInstance {
             name, hypervisor, id, api_socket, directory, disks, compression
@@ -138,6 +139,9 @@ fn requests() -> Value {
         "SnapshotFilter": names!(SnapshotFilter {
             kind, name, source_instance_id, tags
         } = SnapshotFilter::default()),
+        "LogEvent": names!(LogEvent {
+            level, message, id
+        } = LogEvent { level: LogLevel::Info, message: String::new(), id: String::new() }),
         "Progress": names!(Progress {
             phase, bytes_done, bytes_total
         } = Progress { phase: Phase::Preparing, bytes_done: 0, bytes_total: 0 }),

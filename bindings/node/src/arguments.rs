@@ -21,7 +21,8 @@ pub struct OpenArguments {
 }
 
 impl OpenArguments {
-    pub fn options(self) -> Result<Options> {
+    /// What is no plain value comes beside: who hears of events.
+    pub fn options(self, log: Log) -> Result<Options> {
         let Self {
             data_dir: _,
             read_only,
@@ -38,7 +39,7 @@ impl OpenArguments {
             threads: threads.map(at_least_one).transpose()?,
             allow_network_fs: allow_network_fs.unwrap_or_default(),
             owns_server_instances: owns_server_instances.unwrap_or_default(),
-            log: Log::default(),
+            log,
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use hypeman_core::{Call, Cancel, Hypeman, Progress, Result, panic};
+use hypeman_core::{Call, Cancel, Hypeman, Log, LogEvent, Progress, Result, panic};
 use napi::bindgen_prelude::ToNapiValue;
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
@@ -22,6 +22,16 @@ use crate::threads::{Start, Threads};
 /// Hears progress. Weak, so that it keeps no event loop alive, and with a short queue: while JavaScript is busy,
 /// reports are dropped and the call goes on.
 type Listener = ThreadsafeFunction<Js<Progress>, (), Js<Progress>, Status, false, true, 16>;
+
+/// Hears of events. Weak as well, but with a queue that has no end: warnings are rare, and none is dropped.
+type LogListener = ThreadsafeFunction<Js<LogEvent>, (), Js<LogEvent>, Status, false, true>;
+
+fn listened(listener: LogListener) -> Log {
+    Log::to(move |event| {
+        // An environment that goes away hears nothing more.
+        let _ = listener.call(Js(event.clone()), ThreadsafeFunctionCallMode::NonBlocking);
+    })
+}
 
 /// Ends a running call. JavaScript holds it for as long as the call runs, so that a call whose environment goes away
 /// (a worker that is terminated) ends, too.
@@ -57,10 +67,10 @@ pub struct Handle {
 
 /// Opens a data directory, blocking.
 #[napi]
-pub fn open(arguments: OpenArguments) -> Outcome<Handle> {
+pub fn open(arguments: OpenArguments, log: Option<LogListener>) -> Outcome<Handle> {
     Outcome(panic::guard(|| {
         let data_dir = arguments.data_dir.as_ref().map_or_else(Hypeman::default_data_dir, Into::into);
-        let hm = Hypeman::open_with(data_dir, arguments.options()?)?;
+        let hm = Hypeman::open_with(data_dir, arguments.options(log.map(listened).unwrap_or_default())?)?;
         Ok(Handle { hm, threads: Threads::default() })
     }))
 }
@@ -187,6 +197,17 @@ impl Handle {
         let threads = self.threads.clone();
         // Not a brief call: of some files it reads every byte.
         self.run(env, Threads::long, move |hm| Ok(Memory::new(hm.snapshots().memory(&id)?, threads)))
+    }
+
+    #[napi]
+    pub fn finish<'e>(
+        &self,
+        env: &'e Env,
+        token: &CancelToken,
+        timeout_ms: Option<f64>,
+        listener: Listener,
+    ) -> Promised<'e> {
+        self.long(env, token, timeout_ms, listener, move |hm, call| hm.finish(call))
     }
 
     #[napi]

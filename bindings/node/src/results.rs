@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use hypeman_core::{
     Capture, CompressionConfig, Defect, DefectKind, Disk, ExtentKind, FileStatus, Host, Inspection, Instance,
-    MemoryExtent, MemoryRange, Origin, PayloadFile, Phase, Progress, Snapshot, VerifiedFile, VerifyReport,
+    LogEvent, LogLevel, MemoryExtent, MemoryRange, Origin, PayloadFile, Phase, Progress, Snapshot, VerifiedFile, VerifyReport,
 };
 use napi::bindgen_prelude::{JsObjectValue, JsValue, Object, ToNapiValue, Uint8Array};
 use napi::{Env, Property, PropertyAttributes, sys};
@@ -129,6 +129,8 @@ fields! {
 fields! { MemoryExtent { offset: bytes, size_bytes: bytes, kind: ExtentKind::as_str } }
 
 fields! { MemoryRange { guest_address: bytes, offset: bytes, size_bytes: bytes } }
+
+fields! { LogEvent { level: LogLevel::as_str, message, id } }
 
 fields! { Progress { phase: Phase::as_str, bytes_done: bytes, bytes_total: bytes } }
 

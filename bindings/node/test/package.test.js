@@ -57,7 +57,7 @@ test('the types are those of tests/conformance/api.json', () => {
     assert.deepEqual(always, all.filter(key => !fields[key].optional), name)
   }
   const requests = { RegisterInstance: 'InstanceRegisterParams', CreateSnapshot: 'SnapshotCreateParams', SnapshotFilter: 'SnapshotListParams' }
-  for (const [name, ours] of Object.entries({ ...requests, Progress: 'Progress' })) {
+  for (const [name, ours] of Object.entries({ ...requests, Progress: 'Progress', LogEvent: 'LogEvent' })) {
     assert.deepEqual(declared(ours).all, [...api.requests[name]].sort(), name)
   }
   // In the vendor's spelling the instance is a key, too.
@@ -67,6 +67,7 @@ test('the types are those of tests/conformance/api.json', () => {
   assert.deepEqual(quoted(types, /type SnapshotKind = .*/), api.snapshot_kinds)
   assert.deepEqual(quoted(types, /type HypervisorKind = .*/), api.hypervisors)
   assert.deepEqual(quoted(types, /compression_state\?: .*/), api.compression_states)
+  assert.deepEqual(quoted(types, /level: .*/), api.log_levels)
   assert.deepEqual(quoted(types, /state: 'Created'.*/), api.instance_states)
   assert.deepEqual(quoted(types, /origin: .*/), api.origins)
   assert.deepEqual(quoted(types, /durability\?: .*/), api.durabilities)

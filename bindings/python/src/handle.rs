@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use hypeman_core::{
-    CreateSnapshot, Durability, Hypeman, InstanceState, Log, Options, RegisterInstance, RestoreSnapshot,
+    CreateSnapshot, Durability, Hypeman, InstanceState, Options, RegisterInstance, RestoreSnapshot,
     SnapshotFilter,
 };
 use pyo3::prelude::*;
 
 use crate::arguments::{self, Compression};
 use crate::errors::raised;
+use crate::log;
 use crate::gate::{self, CancelToken, Watch};
 use crate::memory::Memory;
 use crate::results;
@@ -36,6 +37,7 @@ impl Handle {
         threads: Option<i64>,
         allow_network_fs: bool,
         owns_server_instances: bool,
+        log: Py<PyAny>,
     ) -> PyResult<Self> {
         let hm = gate::short(py, || {
             let options = Options {
@@ -45,7 +47,7 @@ impl Handle {
                 threads: arguments::threads(threads)?,
                 allow_network_fs,
                 owns_server_instances,
-                log: Log::default(),
+                log: log::to(log),
             };
             Hypeman::open_with(data_dir.unwrap_or_else(Hypeman::default_data_dir), options)
         })?;
@@ -54,6 +56,17 @@ impl Handle {
 
     fn data_dir(&self) -> PathBuf {
         self.hm.data_dir().to_owned()
+    }
+
+    fn finish<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<f64>,
+        progress: Option<Bound<'py, PyAny>>,
+        cancel: Option<PyRef<'py, CancelToken>>,
+    ) -> PyResult<()> {
+        let hm = self.hm.clone();
+        gate::long(py, watch(py, timeout, progress, cancel)?, move |call| hm.finish(call))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -224,6 +237,13 @@ impl Handle {
 
     fn memory(&self, py: Python<'_>, id: &str) -> PyResult<Memory> {
         gate::short(py, || self.hm.snapshots().memory(id)).map(Memory::new)
+    }
+}
+
+impl Drop for Handle {
+    /// Closes without the GIL: the threads that this waits for want it, if they have something to log.
+    fn drop(&mut self) {
+        Python::try_attach(|py| py.detach(|| self.hm.close()));
     }
 }
 

@@ -7,6 +7,7 @@ mod arguments;
 mod errors;
 mod gate;
 mod handle;
+mod log;
 mod memory;
 mod results;
 

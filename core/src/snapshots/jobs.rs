@@ -6,14 +6,18 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::job::run;
-use crate::call::Cancel;
+use crate::call::{Call, Cancel, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::available_threads;
 use crate::panic::guard;
 use crate::store::Store;
 use crate::sys::priority::lower_this_thread;
+
+/// How often whoever waits for the end looks whether its call has ended, and tells how far the jobs are.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The jobs of one handle.
 #[derive(Debug)]
@@ -136,6 +140,30 @@ impl Jobs {
         let is_over = watched.is_over.load(Ordering::Relaxed);
         let bytes = (watched.bytes_done.load(Ordering::Relaxed), watched.bytes_total.load(Ordering::Relaxed));
         (!is_over).then_some(bytes)
+    }
+
+    /// Returns when no job is left, or the call ends.
+    pub(crate) fn finish(&self, mut call: Call<'_>) -> Result<()> {
+        let mut state = self.shared.lock();
+        while state.running.is_some() || !state.waiting.is_empty() {
+            let progress = state.running.as_ref().map(|running| Arc::clone(&running.progress));
+            drop(state);
+            match progress {
+                Some(watched) => {
+                    let [done, total] = [&watched.bytes_done, &watched.bytes_total];
+                    let [done, total] = [done, total].map(|bytes| bytes.load(Ordering::Relaxed));
+                    call.report(Phase::Compressing, done, total)?;
+                }
+                None => call.check()?,
+            }
+            state = self.shared.lock();
+            if state.running.is_some() {
+                let pause = call.limit().at_most(LOOK_AGAIN);
+                let waited = self.shared.changed.wait_timeout(state, pause);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+        Ok(())
     }
 
     /// Ends all jobs within a frame or so; their notes stay for the next opener.

@@ -196,6 +196,7 @@ int main(int argc, char **argv)
     hypeman_error_free(err);
     err = NULL;
     DONE(hypeman_instance_unregister(hm, "vm1", &err));
+    DONE(hypeman_finish(hm, NULL, &err));
     hypeman_close(hm);
 
     /* Objects outlive the handle, and what they speak of. */

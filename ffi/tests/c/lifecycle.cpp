@@ -112,6 +112,7 @@ int main(int argc, char **argv)
     CHECK(gone.id() == made.id() && gone.status() == HYPEMAN_STATUS_NOT_FOUND);
     hm->instances().unregister("vm1");
 
+    hm->finish();
     const hypeman::Snapshots late = hm->snapshots();
     hm->close();
     refused("closed", [&] { late.list(); });

@@ -7,6 +7,7 @@ call lists those worth catching; arguments that are not of their type raise what
 from __future__ import annotations
 
 import builtins
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,11 @@ from libhypeman._types import (
 
 Compression = CompressionConfig | Mapping[str, Any]
 
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
+
+# A library says nothing where no one asked for it: not even a warning goes to stderr.
+logging.getLogger("libhypeman").addHandler(logging.NullHandler())
+
 
 class Hypeman:
     """An open data directory.
@@ -41,6 +47,9 @@ class Hypeman:
     - ``threads``: the most for one call or job; default the CPUs that this process may use.
     - ``allow_network_fs``: write to a network file system, where locks cannot be trusted.
     - ``owns_server_instances``: no server of the vendor's runs here, so that its instances may be captured.
+    - ``log``: the logger that hears of what happens in the background; default ``logging.getLogger("libhypeman")``.
+      Records have the id of the snapshot or instance as ``hypeman_id``. Handlers run on the library's threads, too,
+      and must not use it.
 
     Raises `PermissionDeniedError`, `NotSupportedError` (network file system), `InvalidRequestError`,
     `NotFoundError` (missing, and ``read_only``), `StorageError`.
@@ -59,6 +68,7 @@ class Hypeman:
         threads: int | None = None,
         allow_network_fs: bool = False,
         owns_server_instances: bool = False,
+        log: logging.Logger | None = None,
     ) -> None:
         self._handle = Handle(
             data_dir,
@@ -68,6 +78,7 @@ class Hypeman:
             threads,
             allow_network_fs,
             owns_server_instances,
+            _listener(log or logging.getLogger("libhypeman")),
         )
         self.instances = Instances(self._handle)
         self.snapshots = Snapshots(self._handle)
@@ -76,6 +87,23 @@ class Hypeman:
     def data_dir(self) -> Path:
         """The data directory, as an absolute path."""
         return self._handle.data_dir()
+
+    def finish(
+        self,
+        *,
+        timeout: float | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Waits until what this handle does in the background has ended: compression, checksums, and what it
+        carries on for handles that ended before.
+
+        A program that is over soon calls it before `close`, else the next one to open the data directory begins
+        that work anew. How each came out, its snapshot says.
+
+        Raises `CallTimeoutError`, `CallCancelledError`.
+        """
+        self._handle.finish(timeout, progress, cancel)
 
     def close(self) -> None:
         """Closes the handle: later calls raise `ClosedError`. Closing twice is fine.
@@ -359,3 +387,10 @@ def _compression(given: Compression | None) -> tuple[bool, str | None, int | Non
         return None
     config = CompressionConfig.of(given)
     return config.enabled, config.algorithm, config.level
+
+
+def _listener(logger: logging.Logger) -> Callable[[str, str, str], None]:
+    def hear(level: str, message: str, id: str) -> None:
+        logger.log(_LEVELS[level], "%s", message, extra={"hypeman_id": id})
+
+    return hear

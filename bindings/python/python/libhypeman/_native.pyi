@@ -46,8 +46,15 @@ class Handle:
         threads: int | None,
         allow_network_fs: bool,
         owns_server_instances: bool,
+        log: Callable[[str, str, str], object],
     ) -> Handle: ...
     def data_dir(self) -> Path: ...
+    def finish(
+        self,
+        timeout: float | None,
+        progress: Callable[[Progress], object] | None,
+        cancel: CancelToken | None,
+    ) -> None: ...
     def close(self) -> None: ...
     def register(
         self,
