@@ -1,0 +1,64 @@
+//! How a subcommand ends that does not succeed.
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use hypeman_core::{Error, Kind};
+use serde_json::json;
+
+/// What a shell expects of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// What a subcommand returns.
+pub(crate) type Done = Result<(), Failure>;
+
+/// Why a subcommand did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The library refused, or failed.
+    Library(Error),
+    /// The result could not be printed.
+    Output(io::Error),
+    /// The call succeeded, and what it found is bad: it was printed already.
+    Found,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Library(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl Failure {
+    /// Says it on stderr and gives the exit status: 0 where only the reader of our output has left, 130 after Ctrl-C, else 1.
+    pub(crate) fn report(&self, as_json: bool) -> ExitCode {
+        let (text, code) = match self {
+            Self::Found => return ExitCode::FAILURE,
+            Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+            Self::Output(error) => (format!("libhypeman: cannot print the result: {error}"), ExitCode::FAILURE),
+            Self::Library(error) => {
+                let code = match error.kind() {
+                    Kind::Cancelled => ExitCode::from(INTERRUPTED),
+                    _ => ExitCode::FAILURE,
+                };
+                let text = if as_json { in_json(error) } else { format!("libhypeman: {error}") };
+                (text, code)
+            }
+        };
+        // Where stderr is closed there is no one to tell.
+        let _ = writeln!(io::stderr(), "{text}");
+        code
+    }
+}
+
+fn in_json(error: &Error) -> String {
+    let path = error.path().map(|path| path.display().to_string());
+    json!({"code": error.kind().fact().code, "message": error.to_string(), "path": path, "id": error.id(), "errno": error.errno()})
+        .to_string()
+}

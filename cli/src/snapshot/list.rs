@@ -1,0 +1,38 @@
+//! `libhypeman snapshot list`
+
+use clap::Args;
+
+use crate::failure::Done;
+use crate::given::Filter;
+use crate::output;
+use crate::session::Session;
+
+#[derive(Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    filter: Filter,
+    /// Print ids only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl List {
+    pub(crate) fn run(self, session: &Session) -> Done {
+        let found = session.look()?.snapshots().list(&self.filter.filter())?;
+        if session.as_json {
+            return output::json(&found);
+        }
+        if self.quiet {
+            return found.iter().try_for_each(|snapshot| output::line(&snapshot.id));
+        }
+        let rows: Vec<[String; 5]> = found
+            .into_iter()
+            .map(|snapshot| {
+                let name = snapshot.name.unwrap_or_else(|| "-".to_owned());
+                let [kind, created] = [snapshot.kind.to_string(), snapshot.created_at.to_string()];
+                [snapshot.id, name, kind, snapshot.source_instance_name, created]
+            })
+            .collect();
+        output::table(["ID", "NAME", "KIND", "SOURCE", "CREATED"], &rows)
+    }
+}

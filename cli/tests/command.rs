@@ -1,0 +1,136 @@
+//! The command as a person types it: a VM that is stopped, and one in standby, from registration to deletion.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Shell {
+    home: TempDir,
+}
+
+impl Shell {
+    /// A home with the directories of two VMs.
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let image = home.path().join("asleep/snapshots/snapshot-latest");
+        fs::create_dir_all(&image).unwrap();
+        fs::write(image.join("memory"), b"guest memory ".repeat(100_000)).unwrap();
+        fs::write(home.path().join("asleep/overlay.raw"), "disk").unwrap();
+        fs::create_dir(home.path().join("off")).unwrap();
+        fs::write(home.path().join("off/overlay.raw"), "disk").unwrap();
+        Self { home }
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.home.path().join(name).display().to_string()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_libhypeman"))
+            .env("HYPEMAN_DATA_DIR", self.home.path().join("data"))
+            .current_dir(self.home.path())
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// What a command prints that succeeds, and says nothing else.
+    fn prints(&self, arguments: &[&str]) -> String {
+        let done = self.run(arguments);
+        let [out, err] = [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap());
+        assert!(done.status.success() && err.is_empty(), "{arguments:?}: {err}");
+        out.trim_end().to_owned()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.prints(arguments)).unwrap()
+    }
+
+    /// What a command says on stderr that fails, and its exit status.
+    fn refuses(&self, arguments: &[&str]) -> (String, i32) {
+        let done = self.run(arguments);
+        assert!(done.stdout.is_empty(), "{arguments:?}");
+        (String::from_utf8(done.stderr).unwrap(), done.status.code().unwrap())
+    }
+}
+
+#[test]
+fn a_snapshot_is_made_found_checked_and_deleted() {
+    let shell = Shell::new();
+    // A path of the shell's is relative to where it stands.
+    let vm = shell.prints(&["instance", "register", "web", "qemu", "--directory", "asleep"]);
+    assert_eq!(shell.json(&["instance", "get", "web"])["directory"], shell.at("asleep"));
+    let listed = shell.prints(&["instance", "list"]);
+    assert!(listed.contains("HYPERVISOR") && listed.contains(&vm) && listed.contains("Standby"), "{listed}");
+
+    let id = shell.prints(&["snapshot", "create", "web", "--name", "baseline", "--tag", "team=a=b", "--compression-level", "3"]);
+    assert_eq!(id.len(), 24, "the id and nothing else: {id}");
+    let snapshot = shell.json(&["snapshot", "get", &id]);
+    assert_eq!(snapshot["compression_state"], "compressed", "the command waits for its own");
+    assert_eq!((&snapshot["compression"]["level"], &snapshot["tags"]["team"]), (&3.into(), &"a=b".into()));
+
+    let table = shell.prints(&["snapshot", "list", "--tag", "team=a=b", "--kind", "Standby"]);
+    let [head, row] = table.lines().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(head.split_whitespace().collect::<Vec<_>>(), ["ID", "NAME", "KIND", "SOURCE", "CREATED"]);
+    let created = snapshot["created_at"].as_str().unwrap();
+    assert_eq!(row.split_whitespace().collect::<Vec<_>>(), [&id, "baseline", "Standby", "web", created]);
+    assert_eq!(shell.prints(&["snapshot", "ls", "-q"]), id);
+    assert_eq!(shell.prints(&["snapshot", "list", "--name", "other", "-q"]), "");
+
+    assert_eq!(shell.prints(&["snapshot", "verify", &id]), format!("{id} good"));
+    let inspected = shell.prints(&["snapshot", "inspect", &id]);
+    assert!(inspected.contains("captured Standby") && inspected.contains("memory.zst"), "{inspected}");
+    assert_eq!(shell.prints(&["snapshot", "restore", "web", &id]), format!("{vm} Standby"));
+    assert_eq!(shell.prints(&["snapshot", "rm", &id]), id);
+    assert_eq!(shell.prints(&["--json", "snapshot", "list"]), "[]");
+    assert_eq!(shell.prints(&["instance", "unregister", "web"]), "");
+}
+
+#[test]
+fn what_is_damaged_is_named_and_is_a_failure() {
+    let shell = Shell::new();
+    shell.prints(&["instance", "register", "web", "qemu", "--directory", "off", "--disk", "off/overlay.raw:ro"]);
+    let id = shell.prints(&["snapshot", "create", "web", "--kind", "Stopped"]);
+    fs::write(shell.home.path().join(format!("data/snapshots/{id}/guest/overlay.raw")), "disc").unwrap();
+    let done = shell.run(&["snapshot", "verify"]);
+    let report = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(done.status.code(), Some(1));
+    assert!(report.starts_with(&format!("{id} 1 defect\n  overlay.raw")), "{report}");
+}
+
+#[test]
+fn what_the_library_refuses_is_said_on_stderr_in_words_or_in_json() {
+    let shell = Shell::new();
+    shell.prints(&["instance", "register", "web", "qemu", "--directory", "off"]);
+    let (words, code) = shell.refuses(&["snapshot", "create", "web"]);
+    assert!(words.starts_with("libhypeman: ") && words.contains("requires source in Running"), "{words}");
+    assert_eq!(code, 1);
+    let (json, code) = shell.refuses(&["--json", "snapshot", "get", "nothing"]);
+    let error: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((error["code"].as_str(), error["id"].as_str(), code), (Some("not_found"), Some("nothing"), 1));
+    let (usage, code) = shell.refuses(&["snapshot", "create", "web", "--tag", "team"]);
+    assert!(usage.contains("KEY=VALUE"), "{usage}");
+    assert_eq!(code, 2);
+    let (words, _) = shell.refuses(&["snapshot", "restore", "web", "nothing", "--timeout=-1"]);
+    assert!(words.contains("timeout"), "{words}");
+}
+
+#[test]
+fn looking_at_a_data_directory_makes_none() {
+    let shell = Shell::new();
+    let (words, _) = shell.refuses(&["snapshot", "list"]);
+    assert!(words.contains("there is no data directory"), "{words}");
+    assert!(!Path::new(&shell.at("data")).exists());
+}
+
+#[test]
+fn every_shell_gets_its_completion() {
+    let shell = Shell::new();
+    for name in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = shell.prints(&["completion", name]);
+        assert!(script.contains("libhypeman") && script.contains("cancel-compression"), "{name}");
+    }
+}
