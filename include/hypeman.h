@@ -418,6 +418,61 @@ typedef struct hypeman_open_options {
 } hypeman_open_options;
 
 /**
+ * How far a call has come. Lent for the time of the callback; later versions may add fields at its end.
+ */
+typedef struct hypeman_progress {
+    /**
+     * One of HYPEMAN_PHASE_...
+     */
+    int32_t phase;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes of this phase that are done.
+     */
+    uint64_t bytes_done;
+    /**
+     * Bytes of this phase in all; 0 while unknown.
+     */
+    uint64_t bytes_total;
+} hypeman_progress;
+
+/**
+ * Hears how far a call has come: on the thread that makes the call, a few times a second at most. Returning
+ * non-zero cancels the call. It must return: no exception and no longjmp may leave it.
+ */
+typedef int (*hypeman_progress_callback)(const struct hypeman_progress *progress, void *user);
+
+/**
+ * How one long call is watched and ended. Start from HYPEMAN_CALL_OPTIONS_INIT.
+ */
+typedef struct hypeman_call_options {
+    /**
+     * sizeof(hypeman_call_options)
+     */
+    size_t struct_size;
+    /**
+     * Time limit in milliseconds, after which the call answers HYPEMAN_STATUS_TIMEOUT. 0: no limit;
+     * HYPEMAN_TIMEOUT_AT_ONCE: a limit that is over at once.
+     */
+    uint64_t timeout_ms;
+    /**
+     * Token that ends the call, or NULL.
+     */
+    const struct hypeman_cancel *cancel;
+    /**
+     * Hears how far the call has come, or NULL.
+     */
+    hypeman_progress_callback progress;
+    /**
+     * Passed to progress as it is.
+     */
+    void *user;
+} hypeman_call_options;
+
+/**
  * A disk of a VM: a regular file on the host.
  */
 typedef struct hypeman_disk {
@@ -491,61 +546,6 @@ typedef struct hypeman_tag {
      */
     const char *value;
 } hypeman_tag;
-
-/**
- * How far a call has come. Lent for the time of the callback; later versions may add fields at its end.
- */
-typedef struct hypeman_progress {
-    /**
-     * One of HYPEMAN_PHASE_...
-     */
-    int32_t phase;
-    /**
-     * 0.
-     */
-    uint32_t reserved;
-    /**
-     * Bytes of this phase that are done.
-     */
-    uint64_t bytes_done;
-    /**
-     * Bytes of this phase in all; 0 while unknown.
-     */
-    uint64_t bytes_total;
-} hypeman_progress;
-
-/**
- * Hears how far a call has come: on the thread that makes the call, a few times a second at most. Returning
- * non-zero cancels the call. It must return: no exception and no longjmp may leave it.
- */
-typedef int (*hypeman_progress_callback)(const struct hypeman_progress *progress, void *user);
-
-/**
- * How one long call is watched and ended. Start from HYPEMAN_CALL_OPTIONS_INIT.
- */
-typedef struct hypeman_call_options {
-    /**
-     * sizeof(hypeman_call_options)
-     */
-    size_t struct_size;
-    /**
-     * Time limit in milliseconds, after which the call answers HYPEMAN_STATUS_TIMEOUT. 0: no limit;
-     * HYPEMAN_TIMEOUT_AT_ONCE: a limit that is over at once.
-     */
-    uint64_t timeout_ms;
-    /**
-     * Token that ends the call, or NULL.
-     */
-    const struct hypeman_cancel *cancel;
-    /**
-     * Hears how far the call has come, or NULL.
-     */
-    hypeman_progress_callback progress;
-    /**
-     * Passed to progress as it is.
-     */
-    void *user;
-} hypeman_call_options;
 
 /**
  * What to capture, and how to call it. Start from HYPEMAN_CREATE_OPTIONS_INIT; kind is required.
@@ -827,6 +827,19 @@ hypeman_status hypeman_open(const char *data_dir,
  * Returns the data directory as an absolute path, in bytes. Borrowed from the handle; NULL for NULL.
  */
 const char *hypeman_data_dir(const struct hypeman_handle *handle);
+
+/**
+ * Waits until what a handle does in the background has ended: compression, checksums, and what it carries on for
+ * handles that ended before. A program that is over soon calls it before hypeman_close, else the next opener begins
+ * that work anew. How each came out, its snapshot says.
+ *
+ * options: NULL for the defaults.
+ *
+ * Errors: timeout, cancelled, closed.
+ */
+hypeman_status hypeman_finish(const struct hypeman_handle *handle,
+                              const struct hypeman_call_options *options,
+                              struct hypeman_error **err);
 
 /**
  * Shuts a handle down while other threads may still be in calls with it: later calls, of any thread, answer

@@ -50,8 +50,13 @@ const STAGES: [Stage; 11] = [
 /// Not `--all-targets`, which would check the bindings as test programs, which they cannot be.
 const CLIPPY: [&str; 9] =
     ["clippy", "--quiet", "--workspace", "--lib", "--bins", "--tests", "--", "-D", "warnings"];
-const RUST: [&str; 4] =
-    ["--package=hypeman-core", "--package=hypeman-ffi", "--package=hypeman-bench", "--package=xtask"];
+const RUST: [&str; 5] = [
+    "--package=hypeman-core",
+    "--package=hypeman-ffi",
+    "--package=hypeman-cli",
+    "--package=hypeman-bench",
+    "--package=xtask",
+];
 const CONFORMANCE: [&str; 4] = ["--package=hypeman-tests", "--lib", "--test=api", "--test=conformance"];
 const DOC: [&str; 4] = ["doc", "--quiet", "--workspace", "--no-deps"];
 

@@ -32,7 +32,9 @@ pub fn readme() -> Result<Counts> {
         let source = directory.join(format!("snippet{index}"));
         let code = in_place(&snippet.code, &directory.join("data"), &vm);
         let outcome = prepare(&snippet.language, &code, &source).and_then(|command| match command {
-            Some(mut command) => command.current_dir(&directory).read().map(Some),
+            Some(mut command) => {
+                command.env("HYPEMAN_DATA_DIR", directory.join("data")).current_dir(&directory).read().map(Some)
+            }
             None => Ok(None),
         });
         match outcome {
@@ -76,6 +78,7 @@ fn prepare(language: &str, code: &str, source: &Path) -> Result<Option<Command>>
             command
         }
         "c" | "cpp" => compile(&write(language)?, source)?,
+        "bash" => shell(&write("sh")?)?,
         "rust" => compile_rust(&write("rs")?, source)?,
         // The commands of this repository, which run this, and the layout of a directory.
         "sh" | "text" => return Ok(None),
@@ -90,6 +93,15 @@ fn node_path(source: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&modules)?;
     std::os::unix::fs::symlink(root().join("bindings/node"), modules.join("libhypeman"))?;
     Ok(modules)
+}
+
+/// A shell that finds the `libhypeman` command, and ends at the first one that fails.
+fn shell(script: &Path) -> Result<Command> {
+    cargo().args(["build", "--quiet", "--package", "hypeman-cli"]).run()?;
+    let mut command = program("bash");
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.args(["-euo", "pipefail"]).arg(script).env("PATH", format!("{}/debug:{path}", target().display()));
+    Ok(command)
 }
 
 fn compile_rust(code: &Path, into: &Path) -> Result<Command> {
