@@ -8,12 +8,16 @@ use hypeman_core::{
 };
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
-fn types(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    py.import(intern!(py, "libhypeman._types"))
+/// Kept: to import a module that is there already takes longer than to make a result.
+fn types(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static TYPES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let types = TYPES.get_or_try_init(py, || py.import("libhypeman._types").map(Bound::unbind))?;
+    Ok(types.bind(py))
 }
 
 /// Makes an object of a class of `_types.py` from its fields.
@@ -26,9 +30,22 @@ macro_rules! object {
 }
 
 /// A member of an enumeration of `_types.py`, or a plain string for a name that is newer than this version.
-fn named<'py>(py: Python<'py>, enumeration: &str, name: &str) -> Object<'py> {
+macro_rules! named {
+    ($py:expr, $enumeration:literal, $name:expr) => {{
+        static MEMBERS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+        member($py, MEMBERS.get_or_try_init($py, || members($py, $enumeration))?.bind($py), $name)
+    }};
+}
+
+/// The members of an enumeration by their values.
+fn members(py: Python<'_>, enumeration: &str) -> PyResult<Py<PyDict>> {
     let types = types(py)?;
-    types.getattr(intern!(py, "named"))?.call1((types.getattr(enumeration)?, name))
+    Ok(types.getattr("members")?.call1((types.getattr(enumeration)?,))?.cast_into::<PyDict>()?.unbind())
+}
+
+fn member<'py>(py: Python<'py>, members: &Bound<'py, PyDict>, name: &str) -> Object<'py> {
+    let name = PyString::new(py, name);
+    Ok(members.get_item(&name)?.unwrap_or_else(|| name.into_any()))
 }
 
 fn moment<'py>(py: Python<'py>, text: &str) -> Object<'py> {
@@ -61,15 +78,15 @@ pub(crate) fn snapshot(py: Python<'_>, snapshot: Snapshot) -> Object<'_> {
     object!(py, "Snapshot" {
         id: id,
         created_at: moment(py, &created_at)?,
-        kind: named(py, "SnapshotKind", kind.as_str())?,
+        kind: named!(py, "SnapshotKind", kind.as_str())?,
         size_bytes: size_bytes,
-        source_hypervisor: named(py, "HypervisorKind", source_hypervisor.as_str())?,
+        source_hypervisor: named!(py, "HypervisorKind", source_hypervisor.as_str())?,
         source_instance_id: source_instance_id,
         source_instance_name: source_instance_name,
         compressed_size_bytes: compressed_size_bytes,
         compression: compression.map(|config| compression_config(py, config)).transpose()?,
         compression_error: compression_error,
-        compression_state: compression_state.map(|s| named(py, "CompressionState", s.as_str())).transpose()?,
+        compression_state: compression_state.map(|s| named!(py, "CompressionState", s.as_str())).transpose()?,
         name: name,
         tags: tags,
         uncompressed_size_bytes: uncompressed_size_bytes,
@@ -94,9 +111,9 @@ pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
     object!(py, "Instance" {
         id: id,
         name: name,
-        hypervisor: named(py, "HypervisorKind", hypervisor.as_str())?,
-        state: named(py, "InstanceState", state.as_str())?,
-        origin: named(py, "Origin", origin.as_str())?,
+        hypervisor: named!(py, "HypervisorKind", hypervisor.as_str())?,
+        state: named!(py, "InstanceState", state.as_str())?,
+        origin: named!(py, "Origin", origin.as_str())?,
         created_at: moment(py, &created_at)?,
         api_socket: api_socket,
         directory: directory,
@@ -130,7 +147,7 @@ pub(crate) fn memory_extent(py: Python<'_>, extent: MemoryExtent) -> Object<'_> 
     object!(py, "MemoryExtent" {
         offset: offset,
         size_bytes: size_bytes,
-        kind: named(py, "ExtentKind", kind.as_str())?,
+        kind: named!(py, "ExtentKind", kind.as_str())?,
     })
 }
 
@@ -142,7 +159,7 @@ pub(crate) fn memory_range(py: Python<'_>, range: MemoryRange) -> Object<'_> {
 pub(crate) fn progress(py: Python<'_>, progress: Progress) -> Object<'_> {
     let Progress { phase, bytes_done, bytes_total } = progress;
     object!(py, "Progress" {
-        phase: named(py, "Phase", phase.as_str())?,
+        phase: named!(py, "Phase", phase.as_str())?,
         bytes_done: bytes_done,
         bytes_total: bytes_total,
     })
@@ -168,7 +185,7 @@ fn verified_file(py: Python<'_>, file: VerifiedFile) -> Object<'_> {
     object!(py, "VerifiedFile" {
         path: path,
         size_bytes: size_bytes,
-        status: named(py, "FileStatus", status.as_str())?,
+        status: named!(py, "FileStatus", status.as_str())?,
     })
 }
 
@@ -176,7 +193,7 @@ fn defect(py: Python<'_>, defect: Defect) -> Object<'_> {
     let Defect { path, kind, offset, size_bytes, message } = defect;
     object!(py, "Defect" {
         path: path,
-        kind: named(py, "DefectKind", kind.as_str())?,
+        kind: named!(py, "DefectKind", kind.as_str())?,
         message: message,
         offset: offset,
         size_bytes: size_bytes,
