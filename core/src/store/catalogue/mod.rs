@@ -63,7 +63,9 @@ impl Store {
     /// # Errors
     /// `not_found`, `corrupt`, errors of the disk.
     pub(crate) fn snapshot(&self, id: &str) -> Result<Arc<Snapshot>> {
-        if let Some(known) = self.known(id, Dir::version) {
+        if let Some(version) = self.version(id, Dir::version)
+            && let Some(known) = self.catalogue.table().known(id, version)
+        {
             return Ok(known);
         }
         let generation = self.catalogue.table().generation();
@@ -76,17 +78,17 @@ impl Store {
         Ok(snapshot)
     }
 
-    /// As [`Store::snapshot`], if it is known and that can be told without waiting for the disk.
+    /// As [`Store::snapshot`], if it is known and that can be told without waiting, for the disk or for a lock.
     pub(crate) fn snapshot_in_memory(&self, id: &str) -> Option<Arc<Snapshot>> {
-        self.known(id, Dir::version_in_memory)
+        let version = self.version(id, Dir::version_in_memory)?;
+        self.catalogue.table.try_read().ok()?.known(id, version)
     }
 
-    /// The snapshot `id`, if its record has the version that was read before.
-    fn known(&self, id: &str, look: impl Fn(&Dir, &str) -> Option<Version>) -> Option<Arc<Snapshot>> {
+    /// The version of the record of `id`, if that says whether it is as it was when it was read.
+    fn version(&self, id: &str, look: fn(&Dir, &str) -> Option<Version>) -> Option<Version> {
         // Elsewhere the clock is another's, and what the kernel knows of a file may be old.
         let snapshots = self.snapshots.as_ref().filter(|_| self.trusts_times && is_safe_id(id))?;
-        let version = look(snapshots, &format!("{id}/{RECORD}"))?;
-        self.catalogue.table().known(id, version)
+        look(snapshots, &format!("{id}/{RECORD}"))
     }
 
     /// Tells the catalogues of all handles that snapshot `id` was added, changed or removed.
