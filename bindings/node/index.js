@@ -102,7 +102,8 @@ class Snapshots {
   }
 
   async get(id) {
-    return unwrap(await this.#handle.get(shapes.id('id', id)))
+    const snapshot = shapes.id('id', id)
+    return unwrap(this.#handle.getInMemory(snapshot) ?? (await this.#handle.get(snapshot)))
   }
 
   async delete(id) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hypeman_core::{
     CompressionConfig, CompressionState, CreateSnapshot, Disk, Hypeman, InstanceState, Kind, Options,
@@ -30,7 +31,7 @@ fn a_stopped_vm_is_copied_and_found_again_by_another_opener() {
 
     let other = world.open();
     assert_eq!(other.snapshots().get(&made.id).unwrap(), made);
-    assert_eq!(other.snapshots().list(&SnapshotFilter::default()).unwrap(), std::slice::from_ref(&made));
+    assert_eq!(other.snapshots().list(&SnapshotFilter::default()).unwrap(), [Arc::new(made.clone())]);
     let guest = world.data().join("snapshots").join(&made.id).join("guest");
     assert_eq!(tree(&guest), ["overlay.raw"]);
     assert_eq!(
@@ -126,7 +127,7 @@ fn another_handle_sees_what_this_one_does_and_what_strangers_do() {
     let (hm, other) = (world.open(), world.open());
     let all = |hm: &Hypeman| {
         let list = hm.snapshots().list(&SnapshotFilter::default()).unwrap();
-        list.into_iter().map(|snapshot| snapshot.id).collect::<Vec<_>>()
+        list.iter().map(|snapshot| snapshot.id.clone()).collect::<Vec<_>>()
     };
     assert!(all(&other).is_empty());
     hm.instances().register(&world.vm("web", InstanceState::Stopped)).unwrap();
@@ -147,7 +148,7 @@ fn another_handle_sees_what_this_one_does_and_what_strangers_do() {
     fs::write(snapshots.join("stranger/snapshot.json"), copy.replace("\"web\"", "\"renamed\"")).unwrap();
     let names = |hm: &Hypeman| {
         let list = hm.snapshots().list(&SnapshotFilter::default()).unwrap();
-        list.into_iter().map(|snapshot| snapshot.source_instance_name).collect::<Vec<_>>()
+        list.iter().map(|snapshot| snapshot.source_instance_name.clone()).collect::<Vec<_>>()
     };
     // A rewrite is found by the sweep, which is whole after two calls on so few.
     names(&other);

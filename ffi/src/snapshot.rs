@@ -3,6 +3,7 @@
 use std::ffi::{CString, c_char};
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::Arc;
 
 use hypeman_core::SnapshotKind;
 
@@ -220,9 +221,9 @@ pub extern "C" fn hypeman_snapshot_free(snapshot: Option<Box<Snapshot>>) {
 /// A list of snapshots, which it owns. Immutable; any thread may read it; outlives the handle.
 pub struct Snapshots(Vec<Snapshot>);
 
-impl From<Vec<hypeman_core::Snapshot>> for Snapshots {
-    fn from(snapshots: Vec<hypeman_core::Snapshot>) -> Self {
-        Self(snapshots.into_iter().map(Snapshot::from).collect())
+impl From<Vec<Arc<hypeman_core::Snapshot>>> for Snapshots {
+    fn from(snapshots: Vec<Arc<hypeman_core::Snapshot>>) -> Self {
+        Self(snapshots.into_iter().map(Arc::unwrap_or_clone).map(Snapshot::from).collect())
     }
 }
 

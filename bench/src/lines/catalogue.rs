@@ -69,22 +69,38 @@ pub fn list_filtered(scene: &mut Scene, snapshots: usize) -> Result<Samples> {
     )
 }
 
-/// `get` of one at random, against reading and parsing its record; microseconds, the median of a round.
+/// `get` of one at random, known from a `list`, against reading and parsing its record; microseconds, the median of a
+/// round.
 pub fn get(scene: &mut Scene, snapshots: usize) -> Result<Samples> {
     let many = Many::new(scene, snapshots)?;
+    gets(scene, &many, || {
+        let hm = Hypeman::open(many.hm.data_dir())?;
+        hm.snapshots().list(&SnapshotFilter::default())?;
+        Ok(hm)
+    })
+}
+
+/// `get` of one at random by a handle that knows none, so that it reads and parses, too.
+pub fn first_get(scene: &mut Scene, snapshots: usize) -> Result<Samples> {
+    let many = Many::new(scene, snapshots)?;
+    gets(scene, &many, || Ok(Hypeman::open(many.hm.data_dir())?))
+}
+
+fn gets(scene: &Scene, many: &Many, open: impl Fn() -> Result<Hypeman>) -> Result<Samples> {
     let mut source = Random::new(3);
     let mut samples = Samples::default();
     for _ in 0..scene.options.rounds() {
+        let hm = open()?;
         let (mut ours_us, mut peer_us) = (Vec::new(), Vec::new());
         for _ in 0..5000 {
             let id = &many.ids[source.below(many.ids.len() as u64) as usize];
-            // A record that was just read is cheaper to read: so neither side always goes first.
+            // A record that was just looked at is cheaper to look at: so neither side always goes first.
             if source.below(2) == 0 {
-                ours_us.push(timed(|| Ok(many.hm.snapshots().get(id)?))?.0);
+                ours_us.push(timed(|| Ok(hm.snapshots().get(id)?))?.0);
                 peer_us.push(timed(|| read_one(&many.directory().join(id)))?.0);
             } else {
                 peer_us.push(timed(|| read_one(&many.directory().join(id)))?.0);
-                ours_us.push(timed(|| Ok(many.hm.snapshots().get(id)?))?.0);
+                ours_us.push(timed(|| Ok(hm.snapshots().get(id)?))?.0);
             }
         }
         samples.ours.push(median(&ours_us));

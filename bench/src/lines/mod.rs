@@ -42,7 +42,7 @@ const fn line(
 }
 
 /// All lines; those on the same image one after the other.
-pub const LINES: [Line; 30] = [
+pub const LINES: [Line; 32] = [
     line("compress-busy-zstd1-wall", "s", Some(0.42), |scene| compress::wall(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::cpu(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| compress::wall(scene, BUSY, ZSTD_1_MT)),
@@ -71,8 +71,10 @@ pub const LINES: [Line; 30] = [
     line("size-mix-zstd1", "B", None, |scene| compress::size(scene, MIX, ZSTD_1)),
     line("list-10k", "s", Some(0.02), |scene| catalogue::list(scene, 10_000)),
     line("list-10k-first", "s", None, |scene| catalogue::first_list(scene, 10_000)),
+    line("list-100k-first", "s", None, |scene| catalogue::first_list(scene, 100_000)),
     line("list-100k-filtered", "s", Some(0.001), |scene| catalogue::list_filtered(scene, 100_000)),
     line("get-100k", "us", Some(0.4), |scene| catalogue::get(scene, 100_000)),
+    line("get-100k-first", "us", None, |scene| catalogue::first_get(scene, 100_000)),
     line("get-python-vs-http", "us", Some(0.05), language::python),
     line("get-node-vs-http", "us", Some(0.15), language::node),
 ];

@@ -33,6 +33,26 @@ test('a stopped instance is captured, listed, fetched and deleted', async t => {
   assert.deepEqual(await hm.snapshots.list(), [])
 })
 
+test('a snapshot that is known is fetched as its record is now', async t => {
+  const hm = store(t)
+  const vm = await stopped(t, hm)
+  const made = await hm.instances.snapshots.create(vm.id, { kind: 'Stopped' })
+  const record = path.join(hm.dataDir, 'snapshots', made.id, 'snapshot.json')
+  let name = vm.name
+  for (const next of ['renamed1', 'renamed2']) {
+    // Longer than a record counts as just changed, which is not taken from memory.
+    await new Promise(resolve => setTimeout(resolve, 2200))
+    for (let i = 0; i < 2; i++) assert.equal((await hm.snapshots.get(made.id)).source_instance_name, name)
+    fs.writeFileSync(record, fs.readFileSync(record, 'utf8').replace(`"${name}"`, `"${next}"`))
+    assert.equal((await hm.snapshots.get(made.id)).source_instance_name, next)
+    name = next
+  }
+  fs.rmSync(path.dirname(record), { recursive: true })
+  await assert.rejects(hm.snapshots.get(made.id), { code: 'not_found' })
+  await hm.close()
+  await assert.rejects(hm.snapshots.get(made.id), { code: 'closed' })
+})
+
 test('what is absent is no key at all', async t => {
   const hm = store(t)
   const vm = await stopped(t, hm)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hypeman_core::{
     CreateSnapshot, Durability, Hypeman, InstanceState, Options, RegisterInstance, RestoreSnapshot,
@@ -181,7 +182,7 @@ impl Handle {
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let filter = SnapshotFilter { kind: kind.map(Into::into), name, source_instance_id, tags };
         let snapshots = gate::short(py, || self.hm.snapshots().list(&filter))?;
-        snapshots.into_iter().map(|snapshot| results::snapshot(py, snapshot)).collect()
+        snapshots.into_iter().map(|snapshot| results::snapshot(py, Arc::unwrap_or_clone(snapshot))).collect()
     }
 
     fn get<'py>(&self, py: Python<'py>, id: &str) -> Object<'py> {

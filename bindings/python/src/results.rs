@@ -6,29 +6,60 @@ use hypeman_core::{
     Capture, CompressionConfig, Defect, Disk, Host, Inspection, Instance, MemoryExtent, MemoryRange,
     PayloadFile, Progress, Snapshot, VerifiedFile, VerifyReport,
 };
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::{IntoPyObjectExt, ffi, intern};
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
 
-fn types(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    py.import(intern!(py, "libhypeman._types"))
+/// Kept: to import a module that is there already takes longer than to make a result.
+fn types(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static TYPES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let types = TYPES.get_or_try_init(py, || py.import("libhypeman._types").map(Bound::unbind))?;
+    Ok(types.bind(py))
 }
 
-/// Makes an object of a class of `_types.py` from its fields.
+/// Makes an object of a class of `_types.py` from all of its fields. They go straight into its slots: the `__init__` of
+/// a frozen class takes longer than everything else that a short call does.
 macro_rules! object {
     ($py:expr, $class:literal { $($field:ident: $value:expr),* $(,)? }) => {{
-        let fields = PyDict::new($py);
-        $(fields.set_item(intern!($py, stringify!($field)), $value)?;)*
-        types($py)?.getattr(intern!($py, $class))?.call((), Some(&fields))
+        let class = types($py)?.getattr(intern!($py, $class))?;
+        let object = class.call_method1(intern!($py, "__new__"), (&class,))?;
+        $(fill(&object, intern!($py, stringify!($field)), $value)?;)*
+        Ok(object)
     }};
 }
 
+fn fill<'py>(
+    object: &Bound<'py, PyAny>,
+    slot: &Bound<'py, PyString>,
+    value: impl IntoPyObject<'py>,
+) -> PyResult<()> {
+    let value = value.into_bound_py_any(object.py())?;
+    // SAFETY: three objects that live until this returns, in a thread that is attached to the interpreter, which all of
+    // them show.
+    let set = unsafe { ffi::PyObject_GenericSetAttr(object.as_ptr(), slot.as_ptr(), value.as_ptr()) };
+    if set == 0 { Ok(()) } else { Err(PyErr::fetch(object.py())) }
+}
+
 /// A member of an enumeration of `_types.py`, or a plain string for a name that is newer than this version.
-fn named<'py>(py: Python<'py>, enumeration: &str, name: &str) -> Object<'py> {
+macro_rules! named {
+    ($py:expr, $enumeration:literal, $name:expr) => {{
+        static MEMBERS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+        member($py, MEMBERS.get_or_try_init($py, || members($py, $enumeration))?.bind($py), $name)
+    }};
+}
+
+/// The members of an enumeration by their values.
+fn members(py: Python<'_>, enumeration: &str) -> PyResult<Py<PyDict>> {
     let types = types(py)?;
-    types.getattr(intern!(py, "named"))?.call1((types.getattr(enumeration)?, name))
+    Ok(types.getattr("members")?.call1((types.getattr(enumeration)?,))?.cast_into::<PyDict>()?.unbind())
+}
+
+fn member<'py>(py: Python<'py>, members: &Bound<'py, PyDict>, name: &str) -> Object<'py> {
+    let name = PyString::new(py, name);
+    Ok(members.get_item(&name)?.unwrap_or_else(|| name.into_any()))
 }
 
 fn moment<'py>(py: Python<'py>, text: &str) -> Object<'py> {
@@ -61,15 +92,15 @@ pub(crate) fn snapshot(py: Python<'_>, snapshot: Snapshot) -> Object<'_> {
     object!(py, "Snapshot" {
         id: id,
         created_at: moment(py, &created_at)?,
-        kind: named(py, "SnapshotKind", kind.as_str())?,
+        kind: named!(py, "SnapshotKind", kind.as_str())?,
         size_bytes: size_bytes,
-        source_hypervisor: named(py, "HypervisorKind", source_hypervisor.as_str())?,
+        source_hypervisor: named!(py, "HypervisorKind", source_hypervisor.as_str())?,
         source_instance_id: source_instance_id,
         source_instance_name: source_instance_name,
         compressed_size_bytes: compressed_size_bytes,
         compression: compression.map(|config| compression_config(py, config)).transpose()?,
         compression_error: compression_error,
-        compression_state: compression_state.map(|s| named(py, "CompressionState", s.as_str())).transpose()?,
+        compression_state: compression_state.map(|s| named!(py, "CompressionState", s.as_str())).transpose()?,
         name: name,
         tags: tags,
         uncompressed_size_bytes: uncompressed_size_bytes,
@@ -94,9 +125,9 @@ pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
     object!(py, "Instance" {
         id: id,
         name: name,
-        hypervisor: named(py, "HypervisorKind", hypervisor.as_str())?,
-        state: named(py, "InstanceState", state.as_str())?,
-        origin: named(py, "Origin", origin.as_str())?,
+        hypervisor: named!(py, "HypervisorKind", hypervisor.as_str())?,
+        state: named!(py, "InstanceState", state.as_str())?,
+        origin: named!(py, "Origin", origin.as_str())?,
         created_at: moment(py, &created_at)?,
         api_socket: api_socket,
         directory: directory,
@@ -130,7 +161,7 @@ pub(crate) fn memory_extent(py: Python<'_>, extent: MemoryExtent) -> Object<'_> 
     object!(py, "MemoryExtent" {
         offset: offset,
         size_bytes: size_bytes,
-        kind: named(py, "ExtentKind", kind.as_str())?,
+        kind: named!(py, "ExtentKind", kind.as_str())?,
     })
 }
 
@@ -142,7 +173,7 @@ pub(crate) fn memory_range(py: Python<'_>, range: MemoryRange) -> Object<'_> {
 pub(crate) fn progress(py: Python<'_>, progress: Progress) -> Object<'_> {
     let Progress { phase, bytes_done, bytes_total } = progress;
     object!(py, "Progress" {
-        phase: named(py, "Phase", phase.as_str())?,
+        phase: named!(py, "Phase", phase.as_str())?,
         bytes_done: bytes_done,
         bytes_total: bytes_total,
     })
@@ -168,7 +199,7 @@ fn verified_file(py: Python<'_>, file: VerifiedFile) -> Object<'_> {
     object!(py, "VerifiedFile" {
         path: path,
         size_bytes: size_bytes,
-        status: named(py, "FileStatus", status.as_str())?,
+        status: named!(py, "FileStatus", status.as_str())?,
     })
 }
 
@@ -176,7 +207,7 @@ fn defect(py: Python<'_>, defect: Defect) -> Object<'_> {
     let Defect { path, kind, offset, size_bytes, message } = defect;
     object!(py, "Defect" {
         path: path,
-        kind: named(py, "DefectKind", kind.as_str())?,
+        kind: named!(py, "DefectKind", kind.as_str())?,
         message: message,
         offset: offset,
         size_bytes: size_bytes,

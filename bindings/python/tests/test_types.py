@@ -67,10 +67,8 @@ def test_a_dict_is_json_and_leaves_out_what_is_absent() -> None:
     }
 
 
-def test_names_of_newer_versions_are_plain_strings() -> None:
-    assert _types.named(SnapshotKind, "Standby") is SnapshotKind.STANDBY
-    newer = _types.named(SnapshotKind, "Hibernated")
-    assert newer == "Hibernated" and type(newer) is str
+def test_the_members_of_an_enumeration_are_found_by_their_names_in_the_api() -> None:
+    assert _types.members(SnapshotKind) == {"Standby": SnapshotKind.STANDBY, "Stopped": SnapshotKind.STOPPED}
 
 
 def test_times_are_in_utc_and_one_before_year_1_is_the_earliest() -> None:

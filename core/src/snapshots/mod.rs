@@ -21,6 +21,8 @@ pub(crate) mod restore;
 mod verify;
 mod wait;
 
+use std::sync::Arc;
+
 use crate::call::Call;
 use crate::error::Result;
 use crate::hypeman::Hypeman;
@@ -40,12 +42,12 @@ impl Snapshots<'_> {
     /// Lists the snapshots that match `filter`, newest first, then by id. Damaged records are left out and never
     /// hide the others.
     ///
-    /// Kept in memory: what libhypeman changes, in any process, and what others add or remove shows at once; records
-    /// that others rewrite show after at most one call for each 512 snapshots.
+    /// Kept in memory, which the snapshots returned share: what libhypeman changes, in any process, and what others add
+    /// or remove shows at once; records that others rewrite show after at most one call for each 512 snapshots.
     ///
     /// # Errors
     /// `invalid_request` for an unknown kind, `closed`, errors of the disk.
-    pub fn list(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>> {
+    pub fn list(&self, filter: &SnapshotFilter) -> Result<Vec<Arc<Snapshot>>> {
         guard(|| list::list(self.hm, filter))
     }
 
@@ -55,6 +57,15 @@ impl Snapshots<'_> {
     /// `not_found`, `corrupt` when its record is damaged, `closed`, errors of the disk.
     pub fn get(&self, id: &str) -> Result<Snapshot> {
         guard(|| get::get(self.hm, id))
+    }
+
+    /// As [`Snapshots::get`], if the record is known and the kernel can tell without asking the disk that it is as it
+    /// was: for threads that must not wait, as those of event loops. `None` where it takes a `get`.
+    ///
+    /// # Errors
+    /// `closed`.
+    pub fn get_in_memory(&self, id: &str) -> Result<Option<Snapshot>> {
+        guard(|| get::get_in_memory(self.hm, id))
     }
 
     /// Deletes the snapshot `id`, damaged ones too. Its compression is stopped first.

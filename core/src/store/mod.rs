@@ -36,7 +36,6 @@ pub(crate) mod staging;
 mod trash;
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Durability;
@@ -63,7 +62,9 @@ pub(crate) struct Store {
     durable: Durable,
     /// Nothing may be made here, not even a lock file.
     read_only: bool,
-    catalogue: Mutex<catalogue::Catalogue>,
+    catalogue: catalogue::Catalogue,
+    /// A file that changed has other times, by the clock of this host, and the kernel here hears of every change.
+    trusts_times: bool,
     log: Log,
 }
 
@@ -140,12 +141,13 @@ impl Store {
         private.catalogue.append(catalogue::CHANGES).map_err(advice)?;
         Ok(Self {
             path: path.to_owned(),
+            trusts_times: !is_network_fs(snapshots.path())?,
             root,
             snapshots: Some(snapshots),
             private: Some(private),
             durable,
             read_only: false,
-            catalogue: Mutex::default(),
+            catalogue: catalogue::Catalogue::default(),
             log,
         })
     }
@@ -164,12 +166,13 @@ impl Store {
         let private = own.and_then(|own| Private::with(|name| own.dir(name)).ok());
         Ok(Self {
             path: path.to_owned(),
+            trusts_times: snapshots.as_ref().is_some_and(|dir| is_network_fs(dir.path()).is_ok_and(|is| !is)),
             root,
             snapshots,
             private,
             durable: Durable(Durability::Full),
             read_only: true,
-            catalogue: Mutex::default(),
+            catalogue: catalogue::Catalogue::default(),
             log,
         })
     }

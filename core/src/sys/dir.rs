@@ -83,10 +83,21 @@ impl Dir {
     }
 
     fn open_beneath(&self, relative: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+        self.open_resolved(relative, flags, ResolveFlag::empty())
+    }
+
+    /// Opens `relative` beneath this directory, with `more` rules on how it is found.
+    pub(super) fn open_resolved(
+        &self,
+        relative: &Path,
+        flags: OFlag,
+        more: ResolveFlag,
+    ) -> Result<OwnedFd, Errno> {
         // A mode where nothing is made is an error to openat2. O_TMPFILE has the bit of O_DIRECTORY in it.
         let makes = flags.contains(OFlag::O_CREAT) || flags.contains(OFlag::O_TMPFILE);
         let mode = if makes { Mode::S_IRUSR | Mode::S_IWUSR } else { Mode::empty() };
-        let resolve = ResolveFlag::RESOLVE_BENEATH
+        let resolve = more
+            | ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_SYMLINKS
             | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).mode(mode).resolve(resolve);
@@ -385,7 +396,7 @@ impl From<FileStat> for Stat {
 }
 
 /// An error of a call on `path`. What the kernel refuses to resolve is a store that someone tampered with.
-fn fail(action: &str, path: &Path, errno: Errno) -> Error {
+pub(super) fn fail(action: &str, path: &Path, errno: Errno) -> Error {
     match errno {
         Errno::ELOOP | Errno::EXDEV if action.starts_with("open") || action == "create" => Error::new(
             Kind::Corrupt,

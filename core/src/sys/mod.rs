@@ -11,3 +11,5 @@ pub(crate) mod priority;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod sparse;
+pub(crate) mod version;
+pub(crate) mod watch;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use hypeman_core::{
     Call, CreateSnapshot, Error, Hypeman, Kind, Options, RegisterInstance, SnapshotFilter, SnapshotKind,
@@ -44,7 +45,7 @@ fn a_disk_that_is_read_only_is_refused_for_writing_and_can_be_read() {
     assert_refused(&Hypeman::open(&data).unwrap_err(), libc::EROFS, &data);
     assert_refused(&Hypeman::open(disk.path().join("new")).unwrap_err(), libc::EROFS, disk.path());
     let reader = read_only(&data);
-    assert_eq!(reader.snapshots().list(&SnapshotFilter::default()).unwrap(), std::slice::from_ref(&made));
+    assert_eq!(reader.snapshots().list(&SnapshotFilter::default()).unwrap(), [Arc::new(made.clone())]);
     assert_eq!(reader.snapshots().get(&made.id).unwrap(), made);
 }
 

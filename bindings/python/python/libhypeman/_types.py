@@ -138,12 +138,9 @@ class DefectKind(StrEnum):
 _Enumeration = TypeVar("_Enumeration", bound=StrEnum)
 
 
-def named(enumeration: type[_Enumeration], name: str) -> _Enumeration | str:
-    """Returns the member called ``name``, or ``name`` itself when it is newer than this version."""
-    try:
-        return enumeration(name)
-    except ValueError:
-        return name
+def members(enumeration: type[_Enumeration]) -> dict[str, _Enumeration]:
+    """Returns the members by their names in the API; a name that is newer than this version has none."""
+    return {member.value: member for member in enumeration}
 
 
 def moment(text: str) -> datetime:
