@@ -533,6 +533,7 @@ struct OpenOptions {
     std::uint32_t threads = 0; // 0: as many as there are CPUs
     std::optional<Compression> compression = std::nullopt;
     std::optional<std::string> durability = std::nullopt; // "full" or "relaxed"
+    bool offload_memory = false;
 };
 
 // Snapshots, as made from an instance and restored onto it.
@@ -692,6 +693,7 @@ public:
         options.threads = given.threads;
         options.compression = compression.pointer;
         options.durability = detail::text(given.durability);
+        options.offload_memory = given.offload_memory;
         handle_ = detail::made(hypeman_close, hypeman_open, detail::text(data_dir), &options);
     }
 

@@ -56,6 +56,11 @@ export interface OpenOptions {
    * and captured. Default: they are refused.
    */
   ownsServerInstances?: boolean
+  /**
+   * Guest memory of cloud-hypervisor VMs with shared memory goes straight into and out of its compressed form where it
+   * can, and is never written raw. A create then needs as much memory as the guest has. Default: through a file.
+   */
+  offloadMemory?: boolean
 }
 
 /** The virtual machines that the host, or the vendor's server, told us of. */

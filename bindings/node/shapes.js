@@ -59,7 +59,8 @@ module.exports = {
     durability: text,
     threads: integer,
     allowNetworkFs: flag,
-    ownsServerInstances: flag
+    ownsServerInstances: flag,
+    offloadMemory: flag
   }),
   register: record({
     name: required(text),

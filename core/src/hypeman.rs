@@ -30,6 +30,11 @@ pub struct Options {
     /// No server of the vendor's runs on this data directory, so that running instances of its making may be
     /// paused and captured. Default: they are refused.
     pub owns_server_instances: bool,
+    /// Take guest memory out of a running cloud-hypervisor (54 or newer, memory `shared=on`) by descriptor, straight into
+    /// its compressed form, and hand it over in the same way when such a snapshot is restored: memory is never
+    /// written raw. A create then returns when it is compressed, and until then takes as much memory of this host as the
+    /// guest has. Where it cannot be done, or that much is not free, memory goes through a file. Default: always.
+    pub offload_memory: bool,
 }
 
 /// How much is flushed to the disk before a call returns.

@@ -11,6 +11,7 @@ use crate::border::{c_path, free, hand_out, invalid, look, path, required, text}
 use crate::compression::{Compression, compression};
 use crate::error::Error;
 use crate::options::{self, Options};
+use crate::requests::check_reserved;
 use crate::status::Status;
 
 /// An open data directory. Any number of threads may use it at once.
@@ -39,9 +40,14 @@ pub struct OpenOptions {
     /// "full": what is acknowledged survives a power cut; "relaxed": the end of the process, but not a power cut.
     /// NULL: full.
     pub durability: *const c_char,
+    /// Not 0: guest memory of cloud-hypervisor VMs with shared memory goes straight into and out of its compressed form
+    /// where it can, and is never written raw. A create then needs as much memory as the guest has.
+    pub offload_memory: i32,
+    /// 0
+    pub reserved: u32,
 }
 
-// SAFETY: repr(C), the size first; four ints together fill words; integers and pointers.
+// SAFETY: repr(C), the size first; its ints fill words, four and two together; integers and pointers.
 unsafe impl Options for OpenOptions {
     const FIRST_BYTES: usize = size_of::<usize>() + 4 * size_of::<i32>() + 2 * size_of::<*const c_char>();
 }
@@ -82,7 +88,10 @@ unsafe fn core_options(given: *const OpenOptions) -> Result<hypeman_core::Option
         threads,
         compression: default_compression,
         durability,
+        offload_memory,
+        reserved,
     } = unsafe { options::read(given) }?;
+    check_reserved(reserved)?;
     let threads = usize::try_from(threads).map_err(|_| invalid(format!("threads cannot be {threads}")))?;
     // SAFETY: options that are valid point to NULL or what is valid.
     let (compression, durability) =
@@ -94,6 +103,7 @@ unsafe fn core_options(given: *const OpenOptions) -> Result<hypeman_core::Option
         threads: NonZeroUsize::new(threads),
         allow_network_fs: allow_network_fs != 0,
         owns_server_instances: owns_server_instances != 0,
+        offload_memory: offload_memory != 0,
     })
 }
 

@@ -36,6 +36,7 @@ impl Handle {
         threads: Option<i64>,
         allow_network_fs: bool,
         owns_server_instances: bool,
+        offload_memory: bool,
     ) -> PyResult<Self> {
         let hm = gate::short(py, || {
             let options = Options {
@@ -45,6 +46,7 @@ impl Handle {
                 threads: arguments::threads(threads)?,
                 allow_network_fs,
                 owns_server_instances,
+                offload_memory,
             };
             Hypeman::open_with(data_dir.unwrap_or_else(Hypeman::default_data_dir), options)
         })?;

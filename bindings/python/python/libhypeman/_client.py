@@ -41,6 +41,8 @@ class Hypeman:
     - ``threads``: the most for one call or job; default the CPUs that this process may use.
     - ``allow_network_fs``: write to a network file system, where locks cannot be trusted.
     - ``owns_server_instances``: no server of the vendor's runs here, so that its instances may be captured.
+    - ``offload_memory``: guest memory of cloud-hypervisor VMs with shared memory goes straight into and out of its
+      compressed form where it can, and is never written raw; a create then needs as much memory as the guest has.
 
     Raises `PermissionDeniedError`, `NotSupportedError` (network file system), `InvalidRequestError`,
     `NotFoundError` (missing, and ``read_only``), `StorageError`.
@@ -59,6 +61,7 @@ class Hypeman:
         threads: int | None = None,
         allow_network_fs: bool = False,
         owns_server_instances: bool = False,
+        offload_memory: bool = False,
     ) -> None:
         self._handle = Handle(
             data_dir,
@@ -68,6 +71,7 @@ class Hypeman:
             threads,
             allow_network_fs,
             owns_server_instances,
+            offload_memory,
         )
         self.instances = Instances(self._handle)
         self.snapshots = Snapshots(self._handle)
