@@ -144,7 +144,7 @@ pub(super) fn receive(path: &Path, breaks: Option<(Step, Break)>) -> Option<Rece
     let (mut config, mut vm_state) = (Value::Null, Value::Null);
     loop {
         let (command, length) = split(read(&stream, 16).ok()?);
-        let mut text = || read(&stream, length as usize).unwrap();
+        let text = || read(&stream, length as usize).unwrap();
         let step = match command {
             START => Step::Start,
             MEMORY_FD => {
