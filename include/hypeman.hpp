@@ -561,6 +561,7 @@ struct OpenOptions {
     std::optional<std::string> durability = std::nullopt; // "full" or "relaxed"
     // Hears of what happens in the background, on any thread and on several at once. It must not use the library.
     Log log = nullptr;
+    bool offload_memory = false;
 };
 
 // Snapshots, as made from an instance and restored onto it.
@@ -720,6 +721,7 @@ public:
         options.threads = given.threads;
         options.compression = compression.pointer;
         options.durability = detail::text(given.durability);
+        options.offload_memory = given.offload_memory;
         if (!given.log) {
             handle_ = detail::made(hypeman_close, hypeman_open, detail::text(data_dir), &options);
             return;

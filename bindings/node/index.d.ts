@@ -66,6 +66,11 @@ export interface OpenOptions {
    */
   ownsServerInstances?: boolean
   /**
+   * Guest memory of cloud-hypervisor VMs with shared memory goes straight into and out of its compressed form where it
+   * can, and is never written raw. A create then needs as much memory as the guest has. Default: through a file.
+   */
+  offloadMemory?: boolean
+  /**
    * Hears of what happens in the background, and of what no call reports, soon after it happened. Default: no one. What
    * it throws is an uncaught exception.
    */

@@ -60,7 +60,8 @@ module.exports = {
     threads: integer,
     allowNetworkFs: flag,
     ownsServerInstances: flag,
-    log: callable
+    log: callable,
+    offloadMemory: flag
   }),
   register: record({
     name: required(text),

@@ -1,5 +1,7 @@
 //! Copying files: by reflink, else their data extents in the kernel, else through a buffer. Never the holes.
 
+mod parts;
+
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
@@ -16,6 +18,8 @@ use crate::call::{Call, Limit, Phase};
 use crate::error::{Error, Result};
 use crate::sys::clone::reflink;
 use crate::sys::sparse::next_data;
+
+pub(crate) use self::parts::{Part, copy_parts};
 
 /// What is copied between two looks at the limit.
 const STEP_BYTES: u64 = 8 << 20;
@@ -137,7 +141,7 @@ fn copy_file(source: &File, target: &File, limit: &Limit, done: &AtomicU64) -> R
         let mut at = extent.start;
         while at < end {
             limit.check().map_err(CopyError::Ended)?;
-            let step = copy_step(source, target, at, (end - at).min(STEP_BYTES))?;
+            let step = copy_step(source, at, target, at, (end - at).min(STEP_BYTES))?;
             if step == 0 {
                 return check_cut_short(source, size);
             }
@@ -158,12 +162,12 @@ fn check_cut_short(source: &File, size: u64) -> Result<(), CopyError> {
     }
 }
 
-/// Copies up to `len` bytes at `offset`, in the kernel where it can.
-fn copy_step(source: &File, target: &File, offset: u64, len: u64) -> Result<u64, CopyError> {
-    let at = i64::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
-    let (mut from, mut to) = (at, at);
+/// Copies up to `len` bytes, in the kernel where it can.
+fn copy_step(source: &File, from: u64, target: &File, to: u64, len: u64) -> io::Result<u64> {
+    let signed = |at: u64| i64::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW));
+    let (mut from_at, mut to_at) = (signed(from)?, signed(to)?);
     let wanted = usize::try_from(len).unwrap_or(BUFFER_BYTES);
-    match copy_file_range(source, Some(&mut from), target, Some(&mut to), wanted) {
+    match copy_file_range(source, Some(&mut from_at), target, Some(&mut to_at), wanted) {
         Ok(copied @ 1..) => Ok(copied as u64),
         // Some kernels and file systems copy nothing and call it done; reading tells.
         Ok(0)
@@ -171,11 +175,11 @@ fn copy_step(source: &File, target: &File, offset: u64, len: u64) -> Result<u64,
             Errno::EXDEV | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM | Errno::ETXTBSY,
         ) => {
             let mut buffer = vec![0; BUFFER_BYTES.min(wanted)];
-            let read = source.read_at(&mut buffer, offset)?;
-            target.write_all_at(buffer.get(..read).unwrap_or_default(), offset)?;
+            let read = source.read_at(&mut buffer, from)?;
+            target.write_all_at(buffer.get(..read).unwrap_or_default(), to)?;
             Ok(read as u64)
         }
-        Err(Errno::EINTR) => copy_step(source, target, offset, len),
+        Err(Errno::EINTR) => copy_step(source, from, target, to, len),
         Err(e) => Err(e.into()),
     }
 }

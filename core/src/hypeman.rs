@@ -34,6 +34,11 @@ pub struct Options {
     pub owns_server_instances: bool,
     /// Who hears of what happens in the background, and of what no call reports. Default: no one.
     pub log: Log,
+    /// Take guest memory out of a running cloud-hypervisor (54 or newer, memory `shared=on`) by descriptor, straight into
+    /// its compressed form, and hand it over in the same way when such a snapshot is restored: memory is never
+    /// written raw. A create then returns when it is compressed, and until then takes as much memory of this host as the
+    /// guest has. Where it cannot be done, or that much is not free, memory goes through a file. Default: always.
+    pub offload_memory: bool,
 }
 
 /// How much is flushed to the disk before a call returns.

@@ -13,6 +13,7 @@ use crate::compression::{Compression, compression};
 use crate::error::Error;
 use crate::log::{self, LogCallback};
 use crate::options::{self, Options};
+use crate::requests::check_reserved;
 use crate::status::Status;
 
 /// An open data directory. Any number of threads may use it at once.
@@ -45,9 +46,14 @@ pub struct OpenOptions {
     pub log: LogCallback,
     /// Passed to log as it is; it must stay valid until hypeman_close returns.
     pub log_user: *mut c_void,
+    /// Not 0: guest memory of cloud-hypervisor VMs with shared memory goes straight into and out of its compressed form
+    /// where it can, and is never written raw. A create then needs as much memory as the guest has.
+    pub offload_memory: i32,
+    /// 0
+    pub reserved: u32,
 }
 
-// SAFETY: repr(C), the size first; four ints together fill words; integers and pointers.
+// SAFETY: repr(C), the size first; its ints fill words, four and two together; integers and pointers.
 unsafe impl Options for OpenOptions {
     const FIRST_BYTES: usize = size_of::<usize>() + 4 * size_of::<i32>() + 2 * size_of::<*const c_char>();
 }
@@ -90,7 +96,10 @@ unsafe fn core_options(given: *const OpenOptions) -> Result<hypeman_core::Option
         durability,
         log: listener,
         log_user,
+        offload_memory,
+        reserved,
     } = unsafe { options::read(given) }?;
+    check_reserved(reserved)?;
     let threads = usize::try_from(threads).map_err(|_| invalid(format!("threads cannot be {threads}")))?;
     // SAFETY: options that are valid point to NULL or what is valid.
     let (compression, durability) =
@@ -103,6 +112,7 @@ unsafe fn core_options(given: *const OpenOptions) -> Result<hypeman_core::Option
         allow_network_fs: allow_network_fs != 0,
         owns_server_instances: owns_server_instances != 0,
         log: listener.map(|listener| log::to(listener, log_user)).unwrap_or_default(),
+        offload_memory: offload_memory != 0,
     })
 }
 

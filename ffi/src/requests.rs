@@ -175,6 +175,6 @@ unsafe fn tags(first: *const Tag, count: usize) -> Result<Option<BTreeMap<String
     Ok(Some(tags))
 }
 
-fn check_reserved(reserved: u32) -> Result<()> {
+pub(crate) fn check_reserved(reserved: u32) -> Result<()> {
     if reserved == 0 { Ok(()) } else { Err(invalid("the reserved field of the options must be 0")) }
 }

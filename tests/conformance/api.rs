@@ -125,7 +125,8 @@ fn requests() -> Value {
     }
     json!({
         "Options": names!(Options {
-            read_only, compression, durability, threads, allow_network_fs, owns_server_instances, log
+            read_only, compression, durability, threads, allow_network_fs, owns_server_instances,
+            log, offload_memory
         } = Options::default()),
         "RegisterInstance": names!(RegisterInstance {
             name, hypervisor, id, api_socket, directory, disks, compression

@@ -10,6 +10,7 @@ mod crash;
 mod firecracker;
 mod full;
 mod harness;
+mod offload;
 mod refuse;
 mod restore;
 mod scene;
@@ -63,6 +64,9 @@ const STORIES: &[Story] = &stories![
     CloudHypervisor: cloud_hypervisor::a_paused_cloud_hypervisor_stays_paused_and_is_captured_again,
     CloudHypervisor: cloud_hypervisor::a_cancelled_cloud_hypervisor_capture_lets_the_vm_run,
     CloudHypervisor: cloud_hypervisor::a_cloud_hypervisor_that_is_frozen_or_dead_gives_a_typed_error,
+    CloudHypervisor: offload::memory_is_captured_and_restored_by_descriptor_and_never_written_raw,
+    CloudHypervisor: offload::a_cloud_hypervisor_that_would_die_of_a_migration_is_captured_through_a_file,
+    CloudHypervisor: offload::a_cancelled_offload_lets_the_vm_run_and_can_be_repeated,
     Firecracker: firecracker::a_firecracker_snapshot_counts_on_in_a_second_one,
     Firecracker: firecracker::a_firecracker_snapshot_is_restored_by_one_call,
     Firecracker: firecracker::a_paused_firecracker_stays_paused_and_is_captured_again,

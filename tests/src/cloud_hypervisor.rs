@@ -38,7 +38,17 @@ impl Vm {
     /// Boots the guest with `memory_mib`, in `directory` (made here), which has its socket, its serial log and its disk,
     /// and waits until it counts. Guest memory is anonymous, or a memfd where it `is_shared`.
     pub fn boot(program: &Path, directory: &Path, memory_mib: u64, is_shared: bool) -> Self {
-        let vm = Self::start(program, directory);
+        Self::start(program, directory).with_guest(memory_mib, is_shared)
+    }
+
+    /// As [`Vm::boot`] with shared memory, in a process without a filter of system calls: with one, those that have the C
+    /// library of GNU may die when they migrate.
+    pub fn boot_unfiltered(program: &Path, directory: &Path, memory_mib: u64) -> Self {
+        Self::start_with(program, directory, &["--seccomp", "false"]).with_guest(memory_mib, true)
+    }
+
+    fn with_guest(self, memory_mib: u64, is_shared: bool) -> Self {
+        let (vm, directory) = (&self, &self.directory);
         let disk = directory.join("disk.raw");
         fs::write(&disk, [0xd1; 8192]).unwrap();
         File::options().write(true).open(&disk).unwrap().set_len(8 << 20).unwrap();
@@ -53,15 +63,20 @@ impl Vm {
         vm.put("vm.create", Some(&config));
         vm.put("vm.boot", None);
         vm.tick_after(0);
-        vm
+        self
     }
 
     /// Starts a cloud-hypervisor that waits for a VM.
     pub fn start(program: &Path, directory: &Path) -> Self {
+        Self::start_with(program, directory, &[])
+    }
+
+    fn start_with(program: &Path, directory: &Path, more: &[&str]) -> Self {
         fs::create_dir_all(directory).unwrap();
         let process = Command::new(program)
             .arg("--api-socket")
             .arg(directory.join("api.sock"))
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(directory.join("vmm.log")).unwrap())
@@ -76,6 +91,12 @@ impl Vm {
     pub fn load(&self, image: &Path) {
         let source = format!("file://{}", image.display());
         self.put("vm.restore", Some(&json!({ "source_url": source })));
+    }
+
+    /// Has it write the paused VM into `directory`.
+    pub fn snapshot(&self, directory: &Path) {
+        let destination = format!("file://{}", directory.display());
+        self.put("vm.snapshot", Some(&json!({ "destination_url": destination })));
     }
 
     /// The directory of this VM: `disk.raw`, `serial.log` and the socket.
@@ -102,6 +123,14 @@ impl Vm {
     /// Pauses the guest.
     pub fn pause(&self) {
         self.put("vm.pause", None);
+    }
+
+    /// From now on, no file that the process writes becomes longer than `bytes`.
+    pub fn limit_files(&self, bytes: u64) {
+        let status = Command::new("prlimit")
+            .args(["--pid", &self.process.id().to_string(), &format!("--fsize={bytes}")])
+            .status();
+        assert!(status.expect("prlimit is needed: apt-get install util-linux").success());
     }
 
     /// Sends a signal to the process itself.

@@ -18,6 +18,7 @@ pub struct OpenArguments {
     pub threads: Option<i64>,
     pub allow_network_fs: Option<bool>,
     pub owns_server_instances: Option<bool>,
+    pub offload_memory: Option<bool>,
 }
 
 impl OpenArguments {
@@ -31,6 +32,7 @@ impl OpenArguments {
             threads,
             allow_network_fs,
             owns_server_instances,
+            offload_memory,
         } = self;
         Ok(Options {
             read_only: read_only.unwrap_or_default(),
@@ -40,6 +42,7 @@ impl OpenArguments {
             allow_network_fs: allow_network_fs.unwrap_or_default(),
             owns_server_instances: owns_server_instances.unwrap_or_default(),
             log,
+            offload_memory: offload_memory.unwrap_or_default(),
         })
     }
 }

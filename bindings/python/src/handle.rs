@@ -39,6 +39,7 @@ impl Handle {
         allow_network_fs: bool,
         owns_server_instances: bool,
         log: Py<PyAny>,
+        offload_memory: bool,
     ) -> PyResult<Self> {
         let hm = gate::short(py, || {
             let options = Options {
@@ -49,6 +50,7 @@ impl Handle {
                 allow_network_fs,
                 owns_server_instances,
                 log: log::to(log),
+                offload_memory,
             };
             Hypeman::open_with(data_dir.unwrap_or_else(Hypeman::default_data_dir), options)
         })?;

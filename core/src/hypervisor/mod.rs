@@ -167,8 +167,28 @@ pub(crate) trait Vmm: Send {
         progress: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<Captured>;
 
+    /// Asks for guest memory itself, in [`Vmm::kept_memory`], in place of the file that the next capture would write,
+    /// where this VMM and this VM can do that.
+    fn keep_memory(&mut self) {}
+
+    /// Guest memory as the capture's memory file would have it, which then is not there: a file without a name, in the
+    /// memory of this host. `None` where the capture wrote the file.
+    fn kept_memory(&mut self) -> Option<File> {
+        None
+    }
+
     /// Lets the guest run again.
     fn resume(&mut self) -> Result<()>;
+
+    /// Tells whether the captured VM whose other files are in `directory` can be loaded with memory from
+    /// [`Vmm::give_memory`], without a memory file.
+    fn takes_memory(&self, _directory: &Path) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Gives the next load guest memory as the memory file would have it: a file without a name, which the VMM will use
+    /// as the guest's memory.
+    fn give_memory(&mut self, _memory: File) {}
 
     /// Loads a captured VM into a VMM that has none ([`RunState::NotStarted`]). The guest is paused when this returns.
     ///

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::live;
+use super::kept;
+use super::live::{self, Taken};
 use super::plan::{Extent, Plan};
 use super::recover::wake_instance;
 use crate::call::{Call, Phase};
@@ -53,27 +54,44 @@ pub(crate) fn create(
 
     // Captured: after this the source is as it was before.
     let facts = Capture::of(source.state, host());
-    let (stage, turn, facts, outside) = match source.vmm {
-        Some(vmm) => live::capture(hm, &found, (stage, turn), vmm, facts, &mut call)?,
+    let Taken { stage, turn, facts, outside, memory } = match source.vmm {
+        Some(mut vmm) => {
+            if hm.options().offload_memory && settings.is_some() {
+                vmm.keep_memory();
+            }
+            live::capture(hm, &found, (stage, turn), vmm, facts, &mut call)?
+        }
         None => {
             let (facts, outside) = capture_asleep(hm, &found, &request.kind, &stage, facts, &mut call)?;
-            (stage, turn, facts, outside)
+            Taken { stage, turn, facts, outside, memory: None }
         }
     };
     let created_at = Timestamp::now();
     drop(turn);
+    let settings = settings.filter(|_| facts.memory_file.is_some());
+    let compressed = match (memory, settings) {
+        (Some(memory), Some(settings)) => {
+            Some(kept::compress(hm, &stage, &facts, memory, settings, &mut call)?)
+        }
+        _ => None,
+    };
 
     // Durable, then visible, then acknowledged.
     call.report(Phase::Syncing, 0, 0)?;
     stage.sync()?;
-    let settings = settings.filter(|_| facts.memory_file.is_some());
-    let snapshot = snapshot(request, &found, &stage, created_at, settings)?;
+    let mut snapshot = snapshot(request, &found, &stage, created_at, settings)?;
+    if let Some(compressed) = compressed {
+        snapshot.compression_state = Some(CompressionState::Compressed);
+        snapshot.compressed_size_bytes = Some(compressed.compressed_bytes);
+        snapshot.uncompressed_size_bytes = Some(compressed.raw_bytes);
+    }
+    let is_to_compress = snapshot.compression_state == Some(CompressionState::Compressing);
     let metadata = stored_metadata(&found, source.state, created_at);
     let record = Record::new(snapshot.clone(), metadata).to_bytes()?;
     let paused_ms = facts.paused_ms;
     let sidecar = Sidecar::new(facts, outside).to_bytes()?;
     call.check()?;
-    let job = stage.publish(&record, &sidecar, settings.is_some())?;
+    let job = stage.publish(&record, &sidecar, is_to_compress)?;
     // The snapshot is there and its job is noted: what cannot start now, the next opener starts.
     drop(job);
     let _ = hm.jobs().start(store, &snapshot.id);

@@ -7,6 +7,7 @@
 //! Whatever fails after the intent, the VM is settled and resumed: by this call, by a thread of the handle when the
 //! caller must not wait for the VMM, or by the next opener when this process dies.
 
+use std::fs::File;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
@@ -39,6 +40,16 @@ struct Held {
     intent: Intent,
 }
 
+/// A capture that is whole, of a VM that is again as it was.
+pub(super) struct Taken {
+    pub(super) stage: Stage,
+    pub(super) turn: ByteLock,
+    pub(super) facts: Capture,
+    pub(super) outside: Vec<OutsideDisk>,
+    /// Guest memory where it was kept: it is in no file of the stage.
+    pub(super) memory: Option<File>,
+}
+
 /// Captures memory and disks of `found`, whose VMM is at the other end of `vmm`, into the stage.
 pub(super) fn capture(
     hm: &Hypeman,
@@ -47,7 +58,7 @@ pub(super) fn capture(
     mut vmm: Box<dyn Vmm>,
     mut facts: Capture,
     call: &mut Call<'_>,
-) -> Result<(Stage, ByteLock, Capture, Vec<OutsideDisk>)> {
+) -> Result<Taken> {
     let store = Arc::clone(hm.writable_store()?);
     vmm.prepare(call.limit()).map_err(|error| error.about(&found.id))?;
     facts.hypervisor_version = Some(vmm.version().to_owned()).filter(|version| !version.is_empty());
@@ -107,6 +118,7 @@ pub(super) fn capture(
 
     match held.pause_and_write(&plan, &target, hm, &mut facts, call) {
         Ok(paused) => {
+            let memory = held.vmm.kept_memory();
             if was_running {
                 if let Err(error) = held.vmm.resume() {
                     return Err(held.still_paused(&error, None));
@@ -118,7 +130,8 @@ pub(super) fn capture(
             }
             // A note that stays would only be read, and found to be of a VM that runs.
             let _ = held.store.clear_intent(held.stage.id());
-            Ok((held.stage, held.turn, facts, plan.outside))
+            let Held { stage, turn, .. } = held;
+            Ok(Taken { stage, turn, facts, outside: plan.outside, memory })
         }
         Err(error) => Err(held.let_go(hm, error.about(&found.id))),
     }

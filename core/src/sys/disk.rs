@@ -47,3 +47,8 @@ pub(crate) fn take_written(directory: &File, name: &str) -> io::Result<File> {
 pub(crate) fn allocated_bytes(directory: &File, name: &str) -> io::Result<u64> {
     Ok(open_for_reading(directory, name)?.metadata()?.blocks().saturating_mul(512))
 }
+
+/// Removes the file `name` of `directory`. Only tried: what stays is in no one's way.
+pub(crate) fn remove_if_any(directory: &File, name: &str) {
+    let _ = nix::unistd::unlinkat(directory, name, nix::unistd::UnlinkatFlags::NoRemoveDir);
+}

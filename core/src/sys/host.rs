@@ -23,6 +23,13 @@ pub(crate) fn host() -> Host {
     Host { kernel, architecture, cpu_model }
 }
 
+/// Bytes of memory that programs can still take without swapping; `None` where the system does not tell.
+pub(crate) fn available_memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// Tells whether `path` lies on a file system whose locks and atomicity depend on another machine.
 pub(crate) fn is_network_fs(path: &Path) -> Result<bool> {
     use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};

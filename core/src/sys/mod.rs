@@ -7,6 +7,7 @@ pub(crate) mod fork;
 pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod lz4;
+pub(crate) mod memfd;
 pub(crate) mod priority;
 pub(crate) mod process;
 pub(crate) mod socket;

@@ -24,6 +24,22 @@ pub(crate) fn now_ticks() -> io::Result<u64> {
     u64::try_from(ticks).map_err(io::Error::other)
 }
 
+/// Whether a filter of system calls holds any thread of process `pid`; `None` where it cannot be looked at.
+pub(crate) fn is_filtered(pid: i32) -> Option<bool> {
+    let mut threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    threads.try_fold(false, |is_filtered, thread| {
+        let status = fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+        let mode = status.lines().find_map(|line| line.strip_prefix("Seccomp:"))?;
+        Some(is_filtered || mode.trim() != "0")
+    })
+}
+
+/// Whether process `pid` has the C library of GNU loaded; `None` where it cannot be looked at.
+pub(crate) fn uses_glibc(pid: i32) -> Option<bool> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    Some(maps.lines().any(|line| line.contains("/libc.so.6") || line.contains("/libc-2.")))
+}
+
 /// The second field is the name of the program in parentheses; it may hold spaces and parentheses itself.
 fn parse_start_ticks(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -52,5 +68,14 @@ mod tests {
         child.wait().unwrap();
         assert!(start_ticks(gone).is_err());
         assert_eq!(boot_id().unwrap().len(), 36);
+    }
+
+    #[test]
+    fn a_program_is_known_by_its_filter_and_its_library() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        assert_eq!(is_filtered(own), Some(!status.contains("Seccomp:\t0")));
+        assert_eq!(uses_glibc(own), Some(cfg!(all(target_os = "linux", target_env = "gnu"))));
+        assert_eq!((is_filtered(i32::MAX), uses_glibc(i32::MAX)), (None, None));
     }
 }

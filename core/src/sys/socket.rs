@@ -1,16 +1,16 @@
 //! Unix sockets of VMMs: paths of any length, waits that can be ended, descriptors passed along.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect as connect_to, getsockopt,
-    sendmsg, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    connect as connect_to, getsockopt, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -18,7 +18,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 const TICK_MS: i64 = 10;
 
 /// Bytes of a path that fit into a socket address, without its closing zero.
-const PATH_BYTES: usize = 107;
+pub(crate) const PATH_BYTES: usize = 107;
 
 /// Connects to the stream socket at `path`.
 ///
@@ -68,17 +68,27 @@ pub(crate) fn send(
     Ok(sendmsg::<()>(stream.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)?)
 }
 
-/// Receives what has come, at most 4 KiB, and the files beside it; no bytes when the other end has hung up.
-#[cfg(test)]
-pub(crate) fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<File>)> {
-    use std::io::IoSliceMut;
-    use std::os::fd::{FromRawFd, RawFd};
+/// Listens at `path`, where no file may be. Accepting waits for no one.
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    let listener = UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
 
-    use nix::sys::socket::{ControlMessageOwned, recvmsg};
+/// Takes the next connection, whose reads and writes end after a tick; `WouldBlock` where there is none.
+pub(crate) fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
+    let (stream, _) = listener.accept()?;
+    stream.set_nonblocking(false)?;
+    setsockopt(&stream, sockopt::SendTimeout, &TimeVal::milliseconds(TICK_MS))?;
+    setsockopt(&stream, sockopt::ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?;
+    Ok(stream)
+}
 
-    let mut bytes = vec![0; 4096];
+/// Receives what has come, as much as `bytes` holds, and the file that came with it; no bytes when the other end has
+/// hung up. Of several files, all but the first are closed.
+pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Option<File>)> {
     let mut control = nix::cmsg_space!(RawFd);
-    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let mut slices = [IoSliceMut::new(bytes)];
     let message =
         recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut files = Vec::new();
@@ -88,16 +98,14 @@ pub(crate) fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<File>)> {
             files.extend(descriptors.into_iter().map(|fd| unsafe { File::from_raw_fd(fd) }));
         }
     }
-    let count = message.bytes;
-    bytes.truncate(count);
-    Ok((bytes, files))
+    Ok((message.bytes, files.into_iter().next()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
+    use std::os::fd::AsFd;
 
-    use nix::sys::socket::{Backlog, listen};
+    use nix::sys::socket::{Backlog, listen as set_backlog};
 
     use super::*;
 
@@ -120,7 +128,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
-        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        set_backlog(&listener, Backlog::new(1).unwrap()).unwrap();
         let mut clients = Vec::new();
         let error = loop {
             match connect(&path) {
@@ -129,6 +137,26 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_file_comes_with_the_bytes_that_it_was_sent_with() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("s");
+        let listener = listen(&path).unwrap();
+        assert_eq!(accept(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let client = connect(&path).unwrap();
+        let server = accept(&listener).unwrap();
+        let mut bytes = [0; 8];
+        assert!(is_tick(&receive(&server, &mut bytes).unwrap_err()));
+        std::fs::write(root.path().join("f"), "what it holds").unwrap();
+        let file = File::open(root.path().join("f")).unwrap();
+        assert_eq!(send(&client, b"with", Some(file.as_fd())).unwrap(), 4);
+        let (count, passed) = receive(&server, &mut bytes).unwrap();
+        assert_eq!(&bytes[..count], b"with");
+        assert_eq!(io::read_to_string(passed.unwrap()).unwrap(), "what it holds");
+        drop(client);
+        assert!(matches!(receive(&server, &mut bytes), Ok((0, None))));
     }
 
     #[test]

@@ -14,7 +14,9 @@ FILLED(hypeman_open_options,
            + SIZE(hypeman_open_options, allow_network_fs) + SIZE(hypeman_open_options, owns_server_instances)
            + SIZE(hypeman_open_options, threads) + SIZE(hypeman_open_options, compression)
            + SIZE(hypeman_open_options, durability) + SIZE(hypeman_open_options, log)
-           + SIZE(hypeman_open_options, log_user));
+           + SIZE(hypeman_open_options, log_user)
+           + SIZE(hypeman_open_options, offload_memory)
+           + SIZE(hypeman_open_options, reserved));
 FILLED(hypeman_register_options,
        SIZE(hypeman_register_options, struct_size) + SIZE(hypeman_register_options, name)
            + SIZE(hypeman_register_options, hypervisor) + SIZE(hypeman_register_options, id)

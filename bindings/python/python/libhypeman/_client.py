@@ -50,6 +50,8 @@ class Hypeman:
     - ``log``: the logger that hears of what happens in the background; default ``logging.getLogger("libhypeman")``.
       Records have the id of the snapshot or instance as ``hypeman_id``. Handlers run on the library's threads, too,
       and must not use it.
+    - ``offload_memory``: guest memory of cloud-hypervisor VMs with shared memory goes straight into and out of its
+      compressed form where it can, and is never written raw; a create then needs as much memory as the guest has.
 
     Raises `PermissionDeniedError`, `NotSupportedError` (network file system), `InvalidRequestError`,
     `NotFoundError` (missing, and ``read_only``), `StorageError`.
@@ -69,6 +71,7 @@ class Hypeman:
         allow_network_fs: bool = False,
         owns_server_instances: bool = False,
         log: logging.Logger | None = None,
+        offload_memory: bool = False,
     ) -> None:
         self._handle = Handle(
             data_dir,
@@ -79,6 +82,7 @@ class Hypeman:
             allow_network_fs,
             owns_server_instances,
             _listener(log or logging.getLogger("libhypeman")),
+            offload_memory,
         )
         self.instances = Instances(self._handle)
         self.snapshots = Snapshots(self._handle)

@@ -47,6 +47,7 @@ class Handle:
         allow_network_fs: bool,
         owns_server_instances: bool,
         log: Callable[[str, str, str], object],
+        offload_memory: bool,
     ) -> Handle: ...
     def data_dir(self) -> Path: ...
     def finish(

@@ -25,6 +25,9 @@ impl CloudHypervisor {
         limit: &Limit,
         progress: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<Captured> {
+        if let Some(handover) = self.handover.take() {
+            return self.receive(handover, target, limit, progress);
+        }
         let plan = match self.plan.take() {
             Some(plan) => plan,
             None => self.plan(limit)?,
@@ -48,7 +51,7 @@ impl CloudHypervisor {
             disk::take_written(target.directory_fd, name)
                 .map_err(|e| Error::io("open what cloud-hypervisor wrote to", path, &e))?;
         }
-        Image::open(target.directory, target.directory_fd).map_err(half_written)?;
+        Image::open(target.directory, target.directory_fd, None).map_err(half_written)?;
         progress(plan.memory_bytes, plan.memory_bytes)?;
         Ok(Captured { memory_file: Some(MEMORY), memory_format: MEMORY_FORMAT })
     }

@@ -41,12 +41,18 @@ impl CloudHypervisor {
             return Err(self.api.error(Kind::InvalidState, message));
         }
         reach::check(NAME, self.api.peer(), source.directory, source.directory_fd, Access::Read)?;
-        let image = Image::open(source.directory, source.directory_fd)?;
+        let given = self.given.take();
+        let image = Image::open(source.directory, source.directory_fd, given.as_ref())?;
         self.api.expect_memory(image.memory_bytes);
         let mut config = image.config.clone();
         relocate::paths(&mut config, source.moved)?;
         relocate::networks(&mut config, source.network_overrides)?;
 
+        if let Some(memory) = given {
+            progress(0, image.memory_bytes)?;
+            self.send(source, &config, &memory, limit).map_err(busy_or)?;
+            return self.check_loaded(&image, limit, progress);
+        }
         let mut directory = source.directory.to_owned();
         if config != image.config {
             let staging = Staging::make(source.directory, self.api.peer(), &config)?;
@@ -66,6 +72,15 @@ impl CloudHypervisor {
             _ => self.staging = None,
         }
         restored?;
+        self.check_loaded(&image, limit, progress)
+    }
+
+    fn check_loaded(
+        &mut self,
+        image: &Image,
+        limit: &Limit,
+        progress: &mut dyn FnMut(u64, u64) -> Result<()>,
+    ) -> Result<()> {
         match self.run_state(limit)? {
             RunState::Paused { .. } => progress(image.memory_bytes, image.memory_bytes),
             state => {

@@ -67,7 +67,17 @@ pub(super) struct Memory {
     #[serde(default)]
     pub(super) shared: bool,
     #[serde(default)]
+    pub(super) hugepages: bool,
+    #[serde(default)]
     pub(super) zones: Option<Vec<MemoryZone>>,
+}
+
+impl Memory {
+    /// Whether all of it is in files without a name, of pages of the usual size: only those are handed from one process
+    /// to another.
+    pub(super) fn can_be_handed_over(&self) -> bool {
+        self.shared && !self.hugepages && self.zones.is_none()
+    }
 }
 
 #[derive(Debug, Deserialize)]

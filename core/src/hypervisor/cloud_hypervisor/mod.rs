@@ -1,5 +1,7 @@
 //! The cloud-hypervisor driver over its HTTP API: `vm.pause`, `vm.snapshot` into a directory, `vm.resume`, `vm.restore`.
 //!
+//! Where guest memory is wanted rather than a file of it, by its migration protocol: `migration/`.
+//!
 //! cloud-hypervisor opens files by their paths, and does one request after the other: one that we gave up on is still
 //! done, and an answer to any later one says that it has ended.
 
@@ -8,15 +10,18 @@ mod capture;
 mod image;
 mod load;
 mod message;
+mod migration;
 mod prepare;
 mod relocate;
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::path::Path;
 
 use self::api::Api;
 use self::load::Staging;
+use self::migration::Handover;
 use self::prepare::Plan;
 use super::full_disk::check_room;
 use super::reach::{self, Access};
@@ -35,11 +40,33 @@ pub(super) struct CloudHypervisor {
     plan: Option<Plan>,
     /// What a load that we gave up on may still read.
     staging: Option<Staging>,
+    /// Whether memory is to be kept for [`Vmm::kept_memory`] where that can be done.
+    keeps_memory: bool,
+    /// Whether the process at the other end outlives a migration.
+    outlives: fn(&Peer) -> bool,
+    /// A migration to us that may not have ended.
+    is_migrating: bool,
+    handover: Option<Handover>,
+    /// What a capture kept of guest memory.
+    kept: Option<File>,
+    /// Memory for the next load.
+    given: Option<File>,
 }
 
 impl CloudHypervisor {
     pub(super) fn connect(api_socket: &Path, limit: &Limit) -> Result<Self> {
-        Ok(Self { api: Api::connect(api_socket, limit)?, plan: None, staging: None })
+        let api = Api::connect(api_socket, limit)?;
+        Ok(Self {
+            api,
+            plan: None,
+            staging: None,
+            keeps_memory: false,
+            outlives: migration::outlives,
+            is_migrating: false,
+            handover: None,
+            kept: None,
+            given: None,
+        })
     }
 
     fn let_run(&mut self) -> Result<()> {
@@ -87,7 +114,22 @@ impl Vmm for CloudHypervisor {
         check_room(NAME, target, if plan.is_dense { plan.memory_bytes } else { 0 })
     }
 
+    fn keep_memory(&mut self) {
+        self.keeps_memory = true;
+    }
+
+    fn kept_memory(&mut self) -> Option<File> {
+        self.kept.take()
+    }
+
+    fn arm(&mut self, target: &CaptureTarget<'_>, limit: &Limit) -> Result<()> {
+        if self.keeps_memory { self.begin_handover(target, limit) } else { Ok(()) }
+    }
+
     fn pause(&mut self, limit: &Limit) -> Result<()> {
+        if self.handover.is_some() {
+            return self.freeze(limit);
+        }
         self.api.act("vm.pause", None, limit)
     }
 
@@ -109,6 +151,14 @@ impl Vmm for CloudHypervisor {
         })
     }
 
+    fn takes_memory(&self, directory: &Path) -> Result<bool> {
+        self.takes_memory_of(directory)
+    }
+
+    fn give_memory(&mut self, memory: File) {
+        self.given = Some(memory);
+    }
+
     fn load(
         &mut self,
         source: &LoadSource<'_>,
@@ -121,6 +171,8 @@ impl Vmm for CloudHypervisor {
     fn settle(&mut self) -> Result<()> {
         self.api.wait_for_turn()?;
         self.staging = None;
+        (self.handover, self.kept) = (None, None);
+        self.wait_for_end(&Limit::default())?;
         Ok(())
     }
 }

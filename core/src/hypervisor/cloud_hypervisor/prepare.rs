@@ -14,7 +14,7 @@ use crate::hypervisor::RunState;
 const VFIO_SINCE: u32 = 54;
 
 /// No directory can be there, so that nothing can be written.
-const NOWHERE: &str = "file:///dev/null/libhypeman";
+pub(super) const NOWHERE: &str = "file:///dev/null/libhypeman";
 
 /// What a capture has to know of the VM.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(super) struct Plan {
     pub(super) memory_bytes: u64,
     /// Whether each page of it takes space in the file, also those that the guest never touched.
     pub(super) is_dense: bool,
+    pub(super) can_be_handed_over: bool,
     /// Directories to which a process in a Landlock sandbox may write; `None` where it is in none.
     writable: Option<Vec<PathBuf>>,
 }
@@ -84,6 +85,7 @@ fn plan_of(info: &Info) -> Plan {
     let writable = rules.filter(|rule| rule.access.contains('w')).map(|rule| rule.path.clone()).collect();
     Plan {
         memory_bytes: info.memory_actual_size,
+        can_be_handed_over: info.config.memory.can_be_handed_over(),
         is_dense: !info.config.memory.shared && info.config.memory.zones.is_none(),
         writable: info.config.landlock_enable.then_some(writable),
     }

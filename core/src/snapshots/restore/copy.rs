@@ -13,7 +13,16 @@ use crate::memory;
 use crate::store::payload::Memory;
 use crate::store::sidecar::OutsideDisk;
 use crate::sys::dir::{Dir, EntryKind};
-use crate::types::RestoreTarget;
+
+/// What of a snapshot is put into place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    All,
+    /// All but guest memory, which the VMM is given by descriptor.
+    WithoutMemory,
+    /// No image of the VM: it is stopped.
+    WithoutImage,
+}
 
 /// A live directory or disk that is replaced.
 pub(super) struct Target {
@@ -81,7 +90,7 @@ pub(super) fn build(
     place: &Target,
     parent: &Dir,
     staged: &str,
-    target: RestoreTarget,
+    content: Content,
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
@@ -93,17 +102,17 @@ pub(super) fn build(
         return Ok(vec![place.path.clone()]);
     }
     let built = parent.make_dir(staged)?;
-    let memory = if target == RestoreTarget::Standby { Memory::find(guest)? } else { None };
+    let memory = if content == Content::WithoutImage { None } else { Memory::find(guest)? };
     let is_left_out = |path: &Path| {
         place.elsewhere.iter().any(|part| part == path)
-            || (target == RestoreTarget::Stopped && path == Path::new(CAPTURE_DIRECTORY))
+            || (content == Content::WithoutImage && path == Path::new(CAPTURE_DIRECTORY))
             || memory.as_ref().is_some_and(|memory| is_form_of(memory, path))
     };
     let mut tasks = Vec::new();
     walk(guest, guest, Path::new(""), &built, &place.path, &is_left_out, &mut tasks)?;
     copy_all(&tasks, hm.threads(), Phase::CopyingDisks, call)?;
     let mut files: Vec<_> = tasks.iter().map(|task| task.target.clone()).collect();
-    if let Some(memory) = &memory {
+    if let Some(memory) = memory.as_ref().filter(|_| content == Content::All) {
         expand(hm, guest, memory, &built, call)?;
         files.push(memory.directory.join(&memory.name));
     }

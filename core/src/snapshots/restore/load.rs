@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::call::{Call, Phase};
+use crate::call::{Call, Limit, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::hypervisor::{self, CAPTURE_DIRECTORY, LoadSource, MemoryBackend, RunState, Vmm};
 use crate::instances::Found;
+use crate::memory;
+use crate::store::payload::Memory;
 use crate::store::sidecar::Sidecar;
 use crate::sys::dir::Dir;
+use crate::sys::memfd;
 use crate::types::{RestoreSnapshot, Snapshot};
 
 /// Opens the conversation with the VMM of `waiting`, which must not have a VM.
@@ -26,6 +29,15 @@ pub(super) fn connect(waiting: &Found, call: &Call<'_>) -> Result<Box<dyn Vmm>> 
             Err(Error::new(Kind::InvalidState, why).at(socket).about(&waiting.id))
         }
     }
+}
+
+/// Tells whether `vmm` is to be given the memory of `snapshot`, so that it is not put into place.
+pub(super) fn is_given_memory(hm: &Hypeman, snapshot: &Snapshot, vmm: &dyn Vmm) -> Result<bool> {
+    let guest = hm.writable_store()?.guest(&snapshot.id)?;
+    let is_compressed =
+        Memory::find(&guest)?.is_some_and(|memory| memory.raw_bytes.is_none() && memory.compressed.is_some());
+    let is_wanted = hm.options().offload_memory && is_compressed;
+    Ok(is_wanted && vmm.takes_memory(&guest.join(CAPTURE_DIRECTORY))?)
 }
 
 pub(super) fn load(
@@ -57,6 +69,9 @@ pub(super) fn load(
         network_overrides: &overrides,
     };
     let limit = call.limit().clone();
+    if Memory::find(&Dir::open(&self::directory(waiting)?)?)?.is_none() {
+        give_memory(hm, snapshot, (&image, vmm), &limit)?;
+    }
     vmm.load(&from, &limit, &mut |done, total| call.report(Phase::Preparing, done, total))
         .map_err(|error| error.about(&waiting.id))?;
     // From here on the guest writes to its disks: what was put into place is no standby image of it any more. A VMM
@@ -64,6 +79,30 @@ pub(super) fn load(
     store.end_placed(&waiting.id)?;
     remove_image(&directory).map_err(|error| error.about(&waiting.id))?;
     vmm.resume().map_err(|error| error.about(&waiting.id))
+}
+
+/// Expands the memory of `snapshot`, which is not in place: for `vmm` to take, else into `image`.
+fn give_memory(
+    hm: &Hypeman,
+    snapshot: &Snapshot,
+    (image, vmm): (&Dir, &mut dyn Vmm),
+    limit: &Limit,
+) -> Result<()> {
+    let guest = hm.writable_store()?.guest(&snapshot.id)?;
+    let Some(memory) = Memory::find(&guest)? else { return Ok(()) };
+    let Some((path, algorithm)) = memory.compressed_path() else { return Ok(()) };
+    let is_given = vmm.takes_memory(&guest.join(CAPTURE_DIRECTORY))?;
+    let out = if is_given {
+        memfd::create().map_err(|e| Error::os("make room for", "guest memory", &e))?
+    } else {
+        image.create_new(&memory.name)?
+    };
+    memory::decompress(&guest.read(&path)?, algorithm, &out, u64::MAX, hm.threads(), limit, &|_, _| ())
+        .map_err(|error| error.at(guest.join(&path)).about(&snapshot.id))?;
+    if is_given {
+        vmm.give_memory(out);
+    }
+    Ok(())
 }
 
 fn remove_image(directory: &Path) -> Result<()> {

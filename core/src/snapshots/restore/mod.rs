@@ -7,13 +7,13 @@ mod exchange;
 mod load;
 mod place;
 
+use self::copy::Content;
 use super::recover::wake_instance;
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::hypervisor::RunState;
 use crate::instances::{Found, find, source};
-use crate::store::Store;
 use crate::types::{HypervisorKind, Instance, InstanceState, RestoreSnapshot, RestoreTarget, Snapshot};
 
 pub(super) use exchange::recover;
@@ -48,12 +48,12 @@ pub(crate) fn restore(
     let restored = match target {
         RestoreTarget::Standby | RestoreTarget::Stopped => {
             refuse_live(&found, &call)?;
-            place::place(hm, &found, &snapshot, target, &mut call)?;
-            let state = if target == RestoreTarget::Standby {
-                InstanceState::Standby
+            let (content, state) = if target == RestoreTarget::Standby {
+                (Content::All, InstanceState::Standby)
             } else {
-                InstanceState::Stopped
+                (Content::WithoutImage, InstanceState::Stopped)
             };
+            place::place(hm, &found, &snapshot, content, &mut call)?;
             found.with_state(state)
         }
         RestoreTarget::Running => {
@@ -61,7 +61,9 @@ pub(crate) fn restore(
             let mut vmm = load::connect(&waiting, &call)?;
             check::compatible(store, &snapshot, vmm.as_ref(), request)?;
             if !check::is_placed(store, &found, &snapshot, vmm.as_mut(), &call)? {
-                place_for_waiting(hm, store, &found, &snapshot, &mut call)?;
+                let is_given = load::is_given_memory(hm, &snapshot, vmm.as_ref())?;
+                let content = if is_given { Content::WithoutMemory } else { Content::All };
+                place_for_waiting(hm, &found, &snapshot, content, &mut call)?;
             }
             load::load(hm, &waiting, &snapshot, vmm.as_mut(), request, &mut call)?;
             found.with_state(InstanceState::Running)
@@ -76,9 +78,9 @@ pub(crate) fn restore(
 /// Puts the files into place under a VMM that waits for its VM, where it has opened none of them yet.
 fn place_for_waiting(
     hm: &Hypeman,
-    store: &Store,
     found: &Found,
     snapshot: &Snapshot,
+    content: Content,
     call: &mut Call<'_>,
 ) -> Result<()> {
     if !matches!(found.hypervisor, HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker) {
@@ -88,8 +90,7 @@ fn place_for_waiting(
         );
         return Err(Error::new(Kind::InvalidState, why).about(&found.id));
     }
-    debug_assert_eq!(store.path(), hm.data_dir());
-    place::place(hm, found, snapshot, RestoreTarget::Standby, call)
+    place::place(hm, found, snapshot, content, call)
 }
 
 /// A live guest writes to the files that would be replaced. A VMM that waits may have them open.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::copy::{self, Target};
+use super::copy::{self, Content, Target};
 use super::exchange::{exchange_all, finish};
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
@@ -14,13 +14,13 @@ use crate::store::journals::{Exchange, Journal, Placed, PlacedFile, Step};
 use crate::store::sidecar::Sidecar;
 use crate::sys::dir::Dir;
 use crate::sys::process;
-use crate::types::{RestoreTarget, Snapshot, new_id};
+use crate::types::{Snapshot, new_id};
 
 pub(super) fn place(
     hm: &Hypeman,
     found: &Found,
     snapshot: &Snapshot,
-    target: RestoreTarget,
+    content: Content,
     call: &mut Call<'_>,
 ) -> Result<()> {
     let store = hm.writable_store()?;
@@ -35,7 +35,7 @@ pub(super) fn place(
 
     store.end_placed(&found.id)?;
     store.write_journal(&journal)?;
-    let built = build(hm, snapshot, &places, &mut journal, target, call).and_then(|files| {
+    let built = build(hm, snapshot, &places, &mut journal, content, call).and_then(|files| {
         call.check()?;
         exchange_all(store, &mut journal)?;
         Ok(files)
@@ -80,7 +80,7 @@ fn build(
     snapshot: &Snapshot,
     places: &[Target],
     journal: &mut Journal,
-    target: RestoreTarget,
+    content: Content,
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
@@ -88,7 +88,7 @@ fn build(
     let mut files = Vec::new();
     for (place, exchange) in places.iter().zip(&mut journal.exchanges) {
         let parent = Dir::open(&exchange.parent)?;
-        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, target, call)?);
+        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, content, call)?);
         let built = parent.stat(&exchange.staged)?;
         exchange.inode = built.map(|stat| stat.inode).ok_or_else(|| {
             Error::new(Kind::Internal, format!("{} vanished", parent.join(&exchange.staged).display()))

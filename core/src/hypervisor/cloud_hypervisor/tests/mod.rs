@@ -2,7 +2,9 @@
 
 mod faults;
 mod load;
+mod migration;
 mod model;
+mod offload;
 mod real;
 mod scripted;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::migration::{self, Break, Received, Step};
 use crate::call::Cancel;
 
 /// Which cloud-hypervisor is played.
@@ -64,10 +65,16 @@ pub(super) struct Model {
     pub(super) forgets_bytes: u64,
     /// A half-written `state.json`, as after a write that was cut short.
     pub(super) forgets_state: bool,
+    /// A migration is under way, and was asked for with this URL.
+    pub(super) migrates_to: Option<String>,
+    /// Where the next migration to us breaks off.
+    pub(super) breaks: Option<(Step, Break)>,
     /// Every action, in order.
     pub(super) log: Vec<String>,
     /// The body of the last `vm.restore`, and the configuration that it found.
     pub(super) restored: Option<(Value, Value)>,
+    /// What the last `vm.receive-migration` brought.
+    pub(super) received: Option<Received>,
     /// The request, counted from 0, at which something goes wrong once.
     pub(super) fault: Option<(usize, Fault)>,
     pub(super) cancel: Option<Cancel>,
@@ -85,8 +92,11 @@ impl Model {
             refuses_restore: None,
             forgets_bytes: 0,
             forgets_state: false,
+            migrates_to: None,
+            breaks: None,
             log: Vec::new(),
             restored: None,
+            received: None,
             fault: None,
             cancel: None,
         }
@@ -94,6 +104,9 @@ impl Model {
 
     pub(super) fn execute(&mut self, method: &str, action: &str, body: &Value) -> Answer {
         let no_body = body.is_null();
+        if self.migrates_to.is_some() && method == "PUT" {
+            return refused(&["Error from API", "VM is currently migrating and can't be modified"]);
+        }
         match (method, action) {
             ("GET", "vmm.ping") if self.version == Version::FiftyOne => {
                 (200, json!({ "build_version": "v51.1", "version": "51.1.0", "pid": 1, "features": ["kvm"] }))
@@ -107,6 +120,8 @@ impl Model {
             ("PUT", "vm.resume") if no_body => self.turn("vm.resume", "Paused", "Running"),
             ("PUT", "vm.snapshot") => self.snapshot(body),
             ("PUT", "vm.restore") => self.restore(body),
+            ("PUT", "vm.send-migration") => self.send_migration(body),
+            ("PUT", "vm.receive-migration") => self.receive_migration(body),
             _ => (400, json!(["Bad Request"])),
         }
     }
@@ -172,6 +187,33 @@ impl Model {
         self.state = Some("Paused");
         (204, Value::Null)
     }
+
+    fn send_migration(&mut self, body: &Value) -> Answer {
+        // Known since v54, and only then is its type looked at. Those before it migrate, and end.
+        if self.version == Version::FiftyFour && !body["preserve_source"].is_boolean() {
+            let words = format!("invalid type: string {}, expected a boolean", body["preserve_source"]);
+            return (400, json!(["Failed to deserialize JSON", words]));
+        }
+        let url = body["destination_url"].as_str().unwrap();
+        let Some(path) = url.strip_prefix("unix:") else {
+            return refused(&["Error from API", "Invalid send migration configuration"]);
+        };
+        assert_eq!((&body["local"], &body["preserve_source"]), (&json!(true), &json!(true)));
+        self.migrates_to = Some(path.to_owned());
+        (204, Value::Null)
+    }
+
+    fn receive_migration(&mut self, body: &Value) -> Answer {
+        let path = body["receiver_url"].as_str().unwrap().strip_prefix("unix:").unwrap();
+        match migration::receive(Path::new(path), self.breaks) {
+            Some(received) => {
+                self.received = Some(received);
+                self.state = Some("Paused");
+                (204, Value::Null)
+            }
+            None => refused(&["Error from API", "Migration was aborted"]),
+        }
+    }
 }
 
 fn refused(words: &[&str]) -> Answer {
@@ -184,17 +226,27 @@ fn directory_of(url: &Value) -> PathBuf {
 
 /// The three files of a snapshot, modes and all as the real one writes them.
 pub(super) fn write_snapshot(directory: &Path, config: &Value, forgets_bytes: u64) {
-    let ranges = json!([{ "gpa": 0, "length": 1 << 20 }, { "gpa": 1_u64 << 32, "length": 2 << 20 }]);
-    let inner = json!({ "memory_ranges": { "data": ranges }, "boot_ram": MEMORY_BYTES }).to_string();
-    let state = json!({
-        "snapshots": {
-            "cpu-manager": { "snapshots": {}, "snapshot_data": null },
-            "memory-manager": { "snapshots": {}, "snapshot_data": { "state": inner } },
-        },
-        "snapshot_data": { "state": "{}" },
-    });
     let create = |name: &str| File::create_new(directory.join(name)).unwrap();
     create("config.json").write_all(config.to_string().as_bytes()).unwrap();
-    create("state.json").write_all(state.to_string().as_bytes()).unwrap();
+    create("state.json").write_all(state().to_string().as_bytes()).unwrap();
     create("memory-ranges").set_len(MEMORY_BYTES - forgets_bytes).unwrap();
+}
+
+/// Two ranges; in the one file that backs both, the second comes first.
+pub(super) fn state() -> Value {
+    let ranges = json!([{ "gpa": 0, "length": 1 << 20 }, { "gpa": 1_u64 << 32, "length": 2 << 20 }]);
+    let mappings = json!([
+        { "slot": 0, "gpa": 0, "size": 1 << 20, "zone_id": "mem0", "virtio_mem": false, "file_offset": 2 << 20 },
+        { "slot": 1, "gpa": 1_u64 << 32, "size": 2 << 20, "zone_id": "mem0", "virtio_mem": false, "file_offset": 0 },
+    ]);
+    let inner = json!({
+        "memory_ranges": { "data": ranges }, "guest_ram_mappings": mappings, "boot_ram": MEMORY_BYTES,
+    });
+    json!({
+        "snapshots": {
+            "cpu-manager": { "snapshots": {}, "snapshot_data": null },
+            "memory-manager": { "snapshots": {}, "snapshot_data": { "state": inner.to_string() } },
+        },
+        "snapshot_data": { "state": r#"{"clock":null,"common_cpuid":[{"function":7}]}"# },
+    })
 }

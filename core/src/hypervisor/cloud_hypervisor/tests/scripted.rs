@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::migration;
 use super::model::{Fault, Model, Place, Version};
 use crate::call::{Cancel, Limit};
 use crate::hypervisor::cloud_hypervisor::CloudHypervisor;
@@ -71,9 +72,9 @@ impl Drop for Scripted {
 }
 
 /// Does the request of `stream`, and returns it if it stays open.
-fn serve(mut stream: UnixStream, model: &Mutex<Model>) -> Option<UnixStream> {
+fn serve(mut stream: UnixStream, shared: &Arc<Mutex<Model>>) -> Option<UnixStream> {
     let (method, action, body) = read_request(&mut stream)?;
-    let mut model = model.lock().unwrap();
+    let mut model = shared.lock().unwrap();
     let fault = match model.fault {
         Some((at, fault)) if at == model.log.len() => Some(fault),
         _ => None,
@@ -83,6 +84,12 @@ fn serve(mut stream: UnixStream, model: &Mutex<Model>) -> Option<UnixStream> {
         Some(Fault::Refuse) => (500, json!(["Error from API", "refused by the script"])),
         _ => model.execute(&method, &action, &body),
     };
+    if action == "vm.send-migration"
+        && let Some(path) = model.migrates_to.clone()
+    {
+        let source = Arc::clone(shared);
+        std::thread::spawn(move || migration::send(&path, &source));
+    }
     let answer = answer_bytes(status, &value);
     let (first, second) = answer.split_at(answer.len() / 2);
     match fault {

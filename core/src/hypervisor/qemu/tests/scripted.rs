@@ -86,11 +86,12 @@ impl Server {
         }
         let (mut received, mut files) = (Vec::new(), Vec::new());
         while !self.over.load(Ordering::Acquire) {
-            match socket::receive(stream) {
-                Ok((bytes, _)) if bytes.is_empty() => return,
-                Ok((bytes, descriptors)) => {
-                    received.extend(bytes);
-                    files.extend(descriptors);
+            let mut bytes = [0; 4096];
+            match socket::receive(stream, &mut bytes) {
+                Ok((0, _)) => return,
+                Ok((count, descriptor)) => {
+                    received.extend(&bytes[..count]);
+                    files.extend(descriptor);
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return,
