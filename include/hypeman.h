@@ -50,7 +50,7 @@
 #define HYPEMAN_VERSION_PATCH 0
 
 /* The defaults: what to begin with. */
-#define HYPEMAN_OPEN_OPTIONS_INIT { sizeof(hypeman_open_options), 0, 0, 0, 0, NULL, NULL, NULL, NULL }
+#define HYPEMAN_OPEN_OPTIONS_INIT { sizeof(hypeman_open_options), 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0 }
 #define HYPEMAN_REGISTER_OPTIONS_INIT \
     { sizeof(hypeman_register_options), NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL }
 #define HYPEMAN_CREATE_OPTIONS_INIT { sizeof(hypeman_create_options), 0, 0, NULL, NULL, NULL, 0, NULL, NULL }
@@ -415,6 +415,15 @@ typedef struct hypeman_open_options {
      * Passed to log as it is; it must stay valid until hypeman_close returns.
      */
     void *log_user;
+    /**
+     * Not 0: guest memory of cloud-hypervisor VMs with shared memory goes straight into and out of its compressed form
+     * where it can, and is never written raw. A create then needs as much memory as the guest has.
+     */
+    int32_t offload_memory;
+    /**
+     * 0
+     */
+    uint32_t reserved;
 } hypeman_open_options;
 
 /**
