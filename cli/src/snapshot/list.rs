@@ -26,11 +26,11 @@ impl List {
             return found.iter().try_for_each(|snapshot| output::line(&snapshot.id));
         }
         let rows: Vec<[String; 5]> = found
-            .into_iter()
+            .iter()
             .map(|snapshot| {
-                let name = snapshot.name.unwrap_or_else(|| "-".to_owned());
+                let name = snapshot.name.clone().unwrap_or_else(|| "-".to_owned());
                 let [kind, created] = [snapshot.kind.to_string(), snapshot.created_at.to_string()];
-                [snapshot.id, name, kind, snapshot.source_instance_name, created]
+                [snapshot.id.clone(), name, kind, snapshot.source_instance_name.clone(), created]
             })
             .collect();
         output::table(["ID", "NAME", "KIND", "SOURCE", "CREATED"], &rows)

@@ -1,7 +1,7 @@
 //! `libhypeman snapshot verify`
 
 use clap::Args;
-use hypeman_core::{FileStatus, VerifyReport};
+use hypeman_core::{FileStatus, SnapshotFilter, VerifyReport};
 
 use crate::failure::{Done, Failure};
 use crate::given::Limits;
@@ -21,7 +21,7 @@ impl Verify {
     pub(crate) fn run(self, session: &Session) -> Done {
         let hm = session.look()?;
         let ids = if self.ids.is_empty() {
-            hm.snapshots().list(&hypeman_core::SnapshotFilter::default())?.into_iter().map(|one| one.id).collect()
+            hm.snapshots().list(&SnapshotFilter::default())?.iter().map(|one| one.id.clone()).collect()
         } else {
             self.ids
         };
