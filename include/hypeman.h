@@ -373,6 +373,15 @@ typedef struct hypeman_open_options {
      * NULL: full.
      */
     const char *durability;
+    /**
+     * Not 0: guest memory of cloud-hypervisor VMs with shared memory goes straight into and out of its compressed form
+     * where it can, and is never written raw. A create then needs as much memory as the guest has.
+     */
+    int32_t offload_memory;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
 } hypeman_open_options;
 
 /**

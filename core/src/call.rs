@@ -40,7 +40,8 @@ pub enum Phase {
     CopyingDisks,
     /// The snapshot is made durable. The VM runs again.
     Syncing,
-    /// Memory is being compressed (only [`crate::Snapshots::wait`] reports it).
+    /// Memory is being compressed: reported by [`crate::Snapshots::wait`], and with `offload_memory` before
+    /// [`Phase::Syncing`] by a create.
     Compressing,
     /// Files are read and compared with their checksums.
     Verifying,
