@@ -421,7 +421,7 @@ typedef struct hypeman_open_options {
      */
     int32_t offload_memory;
     /**
-     * 0
+     * Must be 0.
      */
     uint32_t reserved;
 } hypeman_open_options;

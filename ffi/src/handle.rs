@@ -49,7 +49,7 @@ pub struct OpenOptions {
     /// Not 0: guest memory of cloud-hypervisor VMs with shared memory goes straight into and out of its compressed form
     /// where it can, and is never written raw. A create then needs as much memory as the guest has.
     pub offload_memory: i32,
-    /// 0
+    /// Must be 0.
     pub reserved: u32,
 }
 

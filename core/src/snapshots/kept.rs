@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -36,26 +37,37 @@ pub(super) fn compress(
     let out = directory.nameless()?;
 
     let (done, total) = (AtomicU64::new(0), AtomicU64::new(0));
+    let progress = |now, all| {
+        done.store(now, Ordering::Relaxed);
+        total.store(all, Ordering::Relaxed);
+    };
+    call.report(Phase::Compressing, 0, 0)?;
     let limit = call.limit().clone();
     let made = thread::scope(|scope| {
-        let work = || {
-            let progress = |now, all| {
-                done.store(now, Ordering::Relaxed);
-                total.store(all, Ordering::Relaxed);
-            };
-            memory::compress(&memory, &out, settings, hm.threads(), &limit, &progress)
+        let (tell, told) = mpsc::sync_channel(1);
+        let (memory, out, limit, progress) = (&memory, &out, &limit, &progress);
+        let work = move || {
+            let made = memory::compress(memory, out, settings, hm.threads(), limit, progress);
+            // It fits, and whoever waits for it stays.
+            let _ = tell.send(made);
         };
-        let worker = thread::Builder::new()
+        thread::Builder::new()
             .name("hypeman-kept".to_owned())
             .spawn_scoped(scope, work)
             .map_err(|e| Error::io("start a thread to write", directory.join(&name), &e))?;
-        while !worker.is_finished() {
-            // Whoever cancels has cancelled the worker, too, whose error is the answer.
-            let _ =
-                call.report(Phase::Compressing, done.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
-            thread::park_timeout(REPORT);
+        loop {
+            match told.recv_timeout(REPORT) {
+                Ok(made) => return made,
+                Err(RecvTimeoutError::Timeout) => {
+                    // Whoever cancels has cancelled the other thread, too, whose error is the answer.
+                    let (done, total) = (done.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
+                    let _ = call.report(Phase::Compressing, done, total);
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Error::new(Kind::Internal, "compressing guest memory panicked"));
+                }
+            }
         }
-        worker.join().unwrap_or_else(|_| Err(Error::new(Kind::Internal, "compressing guest memory panicked")))
     })
     .map_err(|error| error.at(directory.join(&name)))?;
     directory.link(&out, &name)?;
