@@ -16,11 +16,11 @@ use crate::panic::guard;
 use crate::snapshots;
 use crate::types::{CreateSnapshot, Instance, RegisterInstance, RestoreSnapshot, Snapshot};
 
-pub(crate) use find::{Found, find};
+pub(crate) use find::{Found, all, find};
 pub(crate) use state::{Source, source};
 
 /// The registry is held for milliseconds; whoever holds it longer than this has been stopped.
-const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The instances of a data directory.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@ use super::recover::wake_instance;
 use crate::call::{Call, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
-use crate::hypervisor::{CAPTURE_DIRECTORY, RunState};
+use crate::hypervisor::{self, CAPTURE_DIRECTORY, RunState};
 use crate::instances::{Found, Source, find, source};
 use crate::memory;
 use crate::store::payload::{self, Memory};
@@ -22,7 +22,7 @@ use crate::store::staging::Stage;
 use crate::sys::dir::Dir;
 use crate::sys::host::host;
 use crate::types::{
-    Capture, CompressionConfig, CompressionSettings, CompressionState, CreateSnapshot, InstanceState,
+    Capture, CompressionConfig, CompressionSettings, CompressionState, CreateSnapshot, Disk, InstanceState,
     Snapshot, SnapshotKind, Timestamp,
 };
 
@@ -53,7 +53,7 @@ pub(crate) fn create(
 
     // Captured: after this the source is as it was before.
     let facts = Capture::of(source.state, host());
-    let (stage, turn, facts, outside) = match source.vmm {
+    let (stage, turn, mut facts, outside) = match source.vmm {
         Some(vmm) => live::capture(hm, &found, (stage, turn), vmm, facts, &mut call)?,
         None => {
             let (facts, outside) = capture_asleep(hm, &found, &request.kind, &stage, facts, &mut call)?;
@@ -62,6 +62,7 @@ pub(crate) fn create(
     };
     let created_at = Timestamp::now();
     drop(turn);
+    facts.state_format = hypervisor::state_format(&found.hypervisor, stage.guest());
 
     // Durable, then visible, then acknowledged.
     call.report(Phase::Syncing, 0, 0)?;
@@ -70,7 +71,7 @@ pub(crate) fn create(
     let snapshot = snapshot(request, &found, &stage, created_at, settings)?;
     let metadata = stored_metadata(&found, source.state, created_at);
     let record = Record::new(snapshot.clone(), metadata).to_bytes()?;
-    let sidecar = Sidecar::new(facts, outside).to_bytes()?;
+    let sidecar = Sidecar::new(facts, outside, inside_disks(&found)).to_bytes()?;
     call.check()?;
     let job = stage.publish(&record, &sidecar, settings.is_some())?;
     // The snapshot is there and its job is noted: what cannot start now, the next opener starts.
@@ -173,6 +174,15 @@ fn capture_asleep(
         return Err(Error::new(Kind::Busy, why).about(&found.id));
     }
     Ok((facts, plan.outside))
+}
+
+/// The disks of `found` that lie in its directory, by their paths in it: a fork of the snapshot has them, too.
+fn inside_disks(found: &Found) -> Vec<Disk> {
+    let inside = |disk: &Disk| {
+        let path = disk.path.strip_prefix(found.directory.as_deref()?).ok()?;
+        Some(Disk { path: path.to_owned(), readonly: disk.readonly })
+    };
+    found.disks.iter().filter_map(inside).collect()
 }
 
 /// What changes when the vendor's server starts an instance, even if it has ended it again (upstream.md 2.5).

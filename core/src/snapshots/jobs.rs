@@ -6,14 +6,18 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use super::job::run;
+use super::job::{Outcome, run};
 use crate::call::Cancel;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::available_threads;
 use crate::panic::guard;
 use crate::store::Store;
 use crate::sys::priority::lower_this_thread;
+
+/// How often it is looked whether a raw file that is to go is still read.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The jobs of one handle.
 #[derive(Debug)]
@@ -49,6 +53,14 @@ impl State {
 struct Waiting {
     store: Arc<Store>,
     id: String,
+    /// When its turn comes at the earliest: one that awaits readers lets all others pass.
+    not_before: Option<Instant>,
+}
+
+impl Waiting {
+    fn is_due(&self) -> bool {
+        self.not_before.is_none_or(|at| at <= Instant::now())
+    }
 }
 
 /// A job under way.
@@ -89,7 +101,8 @@ impl Jobs {
             return Ok(());
         }
         state.failures.remove(id);
-        state.waiting.push_back(Waiting { store: Arc::clone(store), id: id.to_owned() });
+        state.waiting.push_back(Waiting { store: Arc::clone(store), id: id.to_owned(), not_before: None });
+        self.shared.changed.notify_all();
         if state.worker.is_none() {
             let (shared, threads) = (Arc::clone(&self.shared), self.threads);
             let worker = std::thread::Builder::new()
@@ -148,6 +161,7 @@ impl Jobs {
         }
         let worker = state.worker.take();
         drop(state);
+        self.shared.changed.notify_all();
         if let Some(worker) = worker {
             // Its own panics were caught in it.
             let _ = worker.join();
@@ -159,24 +173,39 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
     lower_this_thread();
     loop {
         let mut state = shared.lock();
-        let Some(Waiting { store, id }) = state.waiting.pop_front() else {
+        let Some(due) = state.waiting.iter().position(Waiting::is_due) else {
+            if !state.waiting.is_empty() {
+                drop(shared.changed.wait_timeout(state, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner));
+                continue;
+            }
             // Under the same lock under which `start` looks for a worker. A closing handle joins us and has the handle.
             if !state.closing {
                 state.worker = None;
             }
             return;
         };
+        let Some(Waiting { store, id, not_before }) = state.waiting.remove(due) else { continue };
         let running = Running { id, cancel: Cancel::new(), progress: Arc::default() };
+        // Whoever waited for it was answered the first time.
+        running.progress.is_over.store(not_before.is_some(), Ordering::Relaxed);
         state.running = Some(running.clone());
         drop(state);
 
-        let failure = guard(|| run_locked(&store, &running, threads)).err();
+        let outcome = guard(|| run_locked(&store, &running, threads));
         // Before anyone is told: whoever waited for the end finds how it ended.
         let mut state = shared.lock();
-        if let Some(error) = failure {
-            state.failures.insert(running.id, (error.kind(), error.message().to_owned()));
-        }
         state.running = None;
+        match outcome {
+            Err(error) => {
+                state.failures.insert(running.id, (error.kind(), error.message().to_owned()));
+            }
+            // A closing handle leaves it to the next opener, and one that was stopped is someone else's now.
+            Ok(Outcome::AwaitsReaders) if !state.closing && !running.cancel.is_cancelled() => {
+                let not_before = Some(Instant::now() + LOOK_AGAIN);
+                state.waiting.push_back(Waiting { store, id: running.id, not_before });
+            }
+            Ok(Outcome::AwaitsReaders | Outcome::Ended) => {}
+        }
         drop(state);
         shared.changed.notify_all();
     }
@@ -186,11 +215,11 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
 ///
 /// # Errors
 /// What cannot be written into the record, or done later by itself: the next opener tries.
-fn run_locked(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<()> {
-    let Some(_job) = store.try_job(&running.id)? else { return Ok(()) };
+fn run_locked(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<Outcome> {
+    let Some(_job) = store.try_job(&running.id)? else { return Ok(Outcome::Ended) };
     match guard(|| run(store, running, threads)) {
-        Err(error) if error.kind() == Kind::Cancelled => Ok(()),
-        Err(error) if error.kind() == Kind::NotFound => store.end_job(&running.id),
+        Err(error) if error.kind() == Kind::Cancelled => Ok(Outcome::Ended),
+        Err(error) if error.kind() == Kind::NotFound => store.end_job(&running.id).map(|()| Outcome::Ended),
         outcome => outcome,
     }
 }

@@ -109,7 +109,7 @@ fn bytes_of_ranges(file: &(PathBuf, File)) -> Result<u64> {
     Ok(lengths.fold(0, u64::saturating_add))
 }
 
-fn parse<T: DeserializeOwned>((path, file): &(PathBuf, File)) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>((path, file): &(PathBuf, File)) -> Result<T> {
     let mut text = Vec::new();
     file.take(JSON_BYTES).read_to_end(&mut text).map_err(|e| Error::io("read", path, &e))?;
     serde_json::from_slice(&text).map_err(|e| unreadable(path, &e))
