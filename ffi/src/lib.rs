@@ -31,6 +31,7 @@ mod snapshots;
 mod restore;
 
 mod extents;
+mod fork;
 mod memory;
 
 mod verification;

@@ -32,6 +32,7 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
             let _ = recover_journal(store, &instance);
         }
     }
+    store.clear_dead_notes()?;
     store.clear_dead_stages()?;
     store.trim_changes()?;
     // Trash that cannot be emptied keeps no one from working.

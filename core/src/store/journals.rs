@@ -107,6 +107,20 @@ impl Store {
         Ok(names.filter(|name| !name.starts_with('.')).map(str::to_owned).collect())
     }
 
+    /// Removes the notes that dead owners were writing.
+    pub(crate) fn clear_dead_notes(&self) -> Result<()> {
+        let private = self.private()?;
+        for dir in [&private.journals, &private.placed] {
+            for entry in dir.entries()? {
+                let Some(id) = entry.name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
+                if let Ok(Some(_turn)) = self.try_turn(id) {
+                    dir.unlink(&entry.name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn journal(&self, instance_id: &str) -> Result<Option<Journal>> {
         read_note(&self.private()?.journals, instance_id)
     }
