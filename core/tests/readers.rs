@@ -14,7 +14,7 @@ use world::{World, create, jobs_end, standby, tree, wait};
 
 /// Guest memory that keeps the highest level of zstd busy for seconds.
 fn hard_memory() -> Vec<u8> {
-    (0..4_u64 << 20).flat_map(|n| (n.wrapping_mul(n) >> 5).to_le_bytes()).collect()
+    (0..1_u64 << 20).flat_map(|n| (n.wrapping_mul(n) >> 5).to_le_bytes()).collect()
 }
 
 fn compressed_hard(world: &World, hm: &Hypeman, memory: &[u8]) -> Snapshot {
