@@ -15,12 +15,17 @@ use std::collections::BTreeMap;
 use place::{Operation, Outcome, Place};
 use strace::Fault;
 
-/// The part of a host, which another process plays: one operation, and what became of it in a line.
+/// What the others compare with; and, in a process of theirs, the part of a host.
 #[test]
-#[ignore = "it is run by the other tests, in a process that is killed"]
-fn host() {
+fn without_a_fault_both_are_done() {
     if let Some(part) = std::env::var_os(place::PART) {
-        place::play(&part.into_string().unwrap());
+        return place::play(&part.into_string().unwrap());
+    }
+    for operation in [Operation::Restore, Operation::Fork] {
+        let place = Place::make(operation);
+        let said = place::play_here(&place, operation);
+        let found = place.examine(operation, &said, "no fault");
+        assert!(found.is_new && !found.was_mixed, "{said}");
     }
 }
 
