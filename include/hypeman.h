@@ -56,7 +56,8 @@
 #define HYPEMAN_CREATE_OPTIONS_INIT { sizeof(hypeman_create_options), 0, 0, NULL, NULL, NULL, 0, NULL, NULL }
 #define HYPEMAN_LIST_OPTIONS_INIT { sizeof(hypeman_list_options), 0, 0, NULL, NULL, NULL, NULL, 0 }
 #define HYPEMAN_RESTORE_OPTIONS_INIT \
-    { sizeof(hypeman_restore_options), NULL, NULL, NULL, 0, 0, 0, NULL, NULL }
+    { sizeof(hypeman_restore_options), NULL, NULL, NULL, 0, 0, 0, NULL, NULL, NULL }
+#define HYPEMAN_FORK_OPTIONS_INIT { sizeof(hypeman_fork_options), NULL, NULL, 0, NULL }
 #define HYPEMAN_CALL_OPTIONS_INIT { sizeof(hypeman_call_options), 0, NULL, NULL, NULL }
 #define HYPEMAN_COMPRESSION_INIT { sizeof(hypeman_compression), 1, 0, 0, NULL }
 
@@ -680,7 +681,7 @@ typedef struct hypeman_restore_options {
      */
     int32_t on_demand;
     /**
-     * Not 0: load although the VMM's version or the host differs from what was recorded.
+     * Not 0: restore although the VMM or the host differs from what was recorded.
      */
     int32_t allow_incompatible;
     /**
@@ -691,6 +692,10 @@ typedef struct hypeman_restore_options {
      * Cancel token, time limit and progress, or NULL.
      */
     const struct hypeman_call_options *call;
+    /**
+     * "allow" (also NULL): memory that was handed out before may be so again. "deny": it is refused (conflict).
+     */
+    const char *duplicates;
 } hypeman_restore_options;
 
 /**
@@ -732,6 +737,46 @@ typedef struct hypeman_range {
      */
     uint64_t size_bytes;
 } hypeman_range;
+
+/**
+ * Where a disk from outside the source's directory goes.
+ */
+typedef struct hypeman_disk_place {
+    /**
+     * Its path at capture; each at most once.
+     */
+    const char *from;
+    /**
+     * Its path in the fork. Of a read-only disk it may be there: then it is used as it is.
+     */
+    const char *to;
+} hypeman_disk_place;
+
+/**
+ * Where a fork goes and what it is to be. Start from HYPEMAN_FORK_OPTIONS_INIT.
+ */
+typedef struct hypeman_fork_options {
+    /**
+     * sizeof(hypeman_fork_options)
+     */
+    size_t struct_size;
+    /**
+     * The new directory, which is made; the one around it must be there. NULL: guests/ID in the data directory.
+     */
+    const char *directory;
+    /**
+     * Places of disks from outside the source's directory, or NULL; the others go into disks/ of the new directory.
+     */
+    const struct hypeman_disk_place *disks;
+    /**
+     * The number of places.
+     */
+    size_t disk_count;
+    /**
+     * What it is to be then, how it is loaded, and how the call is watched; NULL for the defaults.
+     */
+    const struct hypeman_restore_options *restore;
+} hypeman_fork_options;
 
 #ifdef __cplusplus
 extern "C" {
@@ -927,6 +972,13 @@ int32_t hypeman_instance_disk_readonly(const struct hypeman_instance *instance, 
 const struct hypeman_compression *hypeman_instance_compression(const struct hypeman_instance *instance);
 
 /**
+ * Puts into generation_out which copy of its snapshot's memory the instance has, counted from 1, and returns 1; or
+ * returns 0 where that is not known: only the restore or fork that gave it the memory tells.
+ */
+int32_t hypeman_instance_generation(const struct hypeman_instance *instance,
+                                    uint64_t *generation_out);
+
+/**
  * Returns every field as JSON, absent ones left out. To be freed with hypeman_string_free; NULL for NULL, and
  * where a path is not UTF-8, which JSON cannot carry.
  */
@@ -1066,6 +1118,16 @@ const char *hypeman_inspection_memory_format(const struct hypeman_inspection *in
  * none. Borrowed.
  */
 const char *hypeman_inspection_memory_file(const struct hypeman_inspection *inspection);
+
+/**
+ * Returns the version of the form of the VMM's own state, where that tells it (firecracker), or NULL. Borrowed.
+ */
+const char *hypeman_inspection_state_format(const struct hypeman_inspection *inspection);
+
+/**
+ * Returns how often the memory was handed out, by restores and forks, each of which has a number of its own.
+ */
+uint64_t hypeman_inspection_generation(const struct hypeman_inspection *inspection);
 
 /**
  * Returns the version of the libhypeman that captured it, or NULL where another program did. Borrowed.
@@ -1315,8 +1377,8 @@ hypeman_status hypeman_snapshot_inspect(const struct hypeman_handle *handle,
  *
  * options: NULL for the defaults. out: the instance as it is then, for hypeman_instance_free.
  *
- * Errors: invalid_request, not_found, invalid_state (a live guest, a VMM with a VM, files not in place),
- * incompatible (each mismatch is named), not_supported, busy, corrupt, hypervisor, no_space, permission, timeout,
+ * Errors: invalid_request, not_found, conflict (handed out before, with duplicates "deny"), invalid_state (a live
+ * guest, a VMM with a VM, files not in place), incompatible (each mismatch is named), not_supported, busy, corrupt, hypervisor, no_space, permission, timeout,
  * cancelled, closed, io. When files could not be put into place, the instance is as it was.
  */
 hypeman_status hypeman_snapshot_restore(const struct hypeman_handle *handle,
@@ -1355,6 +1417,29 @@ const struct hypeman_range *hypeman_ranges_at(const struct hypeman_ranges *range
  * Frees a list of ranges. NULL is fine.
  */
 void hypeman_ranges_free(struct hypeman_ranges *ranges);
+
+/**
+ * Makes a new instance of a snapshot, with files of its own; where the file system reflinks, they share their blocks
+ * with the snapshot. The source may be gone, and the snapshot stays as it is. Blocks.
+ *
+ * The targets are those of hypeman_snapshot_restore. With "Running" the image is loaded into the VMM that waits at
+ * api_socket (cloud-hypervisor, firecracker). QEMU opens its disks when it starts: fork to "Standby", start it with
+ * the disks of the new instance, then restore the snapshot onto that. Paths in cloud-hypervisor's configuration are
+ * rewritten; firecracker must find the fork's files where the source's were, by a mount namespace or a link.
+ *
+ * name: 1 to 63 of [a-z0-9-], no dash at either end, unique among instances. options: NULL for the defaults. out: the
+ * new instance, for hypeman_instance_free.
+ *
+ * Errors: invalid_request, not_found, conflict (name or place taken; handed out before, with duplicates "deny"),
+ * invalid_state (a VMM with a VM), incompatible (each mismatch is named), not_supported, busy, corrupt, hypervisor,
+ * no_space, permission, timeout, cancelled, closed, io. After each there is no new instance.
+ */
+hypeman_status hypeman_snapshot_fork(const struct hypeman_handle *handle,
+                                     const char *snapshot_id,
+                                     const char *name,
+                                     const struct hypeman_fork_options *options,
+                                     struct hypeman_instance **out,
+                                     struct hypeman_error **err);
 
 /**
  * Opens the guest memory of a snapshot for reading at any offset, also while it is being compressed.

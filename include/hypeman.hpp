@@ -334,6 +334,8 @@ public:
         return detail::optional(hypeman_inspection_memory_format(raw()));
     }
     std::optional<std::string> memory_file() const { return detail::optional(hypeman_inspection_memory_file(raw())); }
+    std::optional<std::string> state_format() const { return detail::optional(hypeman_inspection_state_format(raw())); }
+    std::uint64_t generation() const { return hypeman_inspection_generation(raw()); }
     std::optional<std::string> libhypeman_version() const {
         return detail::optional(hypeman_inspection_libhypeman_version(raw()));
     }
@@ -504,6 +506,14 @@ struct RestoreOptions {
     bool on_demand = false;
     bool allow_incompatible = false;
     std::optional<std::filesystem::path> uffd_socket = std::nullopt;
+    std::optional<std::string> duplicates = std::nullopt; // "allow" or "deny"
+};
+
+// Where a fork goes and what it is to be.
+struct ForkOptions {
+    std::optional<std::filesystem::path> directory = std::nullopt;
+    std::map<std::filesystem::path, std::filesystem::path> disks = {}; // new paths, by the path at capture
+    RestoreOptions restore = {};
 };
 
 // Which snapshots to list: what is set must match, exactly.
@@ -564,6 +574,34 @@ struct OpenOptions {
     bool offload_memory = false;
 };
 
+namespace detail {
+
+// Restore options in C, which borrow from what they were made of.
+class RawRestore {
+public:
+    explicit RawRestore(const RestoreOptions &given) {
+        for (const auto &[interface_id, host_device] : given.network_overrides)
+            overrides_.push_back({text(interface_id), text(host_device)});
+        options.target_state = text(given.target_state);
+        options.api_socket = text(given.api_socket);
+        options.network_overrides = overrides_.empty() ? nullptr : overrides_.data();
+        options.network_override_count = overrides_.size();
+        options.on_demand = given.on_demand;
+        options.allow_incompatible = given.allow_incompatible;
+        options.uffd_socket = text(given.uffd_socket);
+        options.duplicates = text(given.duplicates);
+    }
+    RawRestore(const RawRestore &) = delete;
+    RawRestore &operator=(const RawRestore &) = delete;
+
+    hypeman_restore_options options = HYPEMAN_RESTORE_OPTIONS_INIT;
+
+private:
+    std::vector<hypeman_network_override> overrides_;
+};
+
+} // namespace detail
+
 // Snapshots, as made from an instance and restored onto it.
 class InstanceSnapshots {
 public:
@@ -586,21 +624,11 @@ public:
     }
     Instance restore(const std::string &snapshot_id, const std::string &instance, const RestoreOptions &given = {},
                      const Call &call = {}) const {
-        std::vector<hypeman_network_override> overrides;
-        for (const auto &[interface_id, host_device] : given.network_overrides)
-            overrides.push_back({detail::text(interface_id), detail::text(host_device)});
-        hypeman_restore_options options = HYPEMAN_RESTORE_OPTIONS_INIT;
-        options.target_state = detail::text(given.target_state);
-        options.api_socket = detail::text(given.api_socket);
-        options.network_overrides = overrides.empty() ? nullptr : overrides.data();
-        options.network_override_count = overrides.size();
-        options.on_demand = given.on_demand;
-        options.allow_incompatible = given.allow_incompatible;
-        options.uffd_socket = detail::text(given.uffd_socket);
+        detail::RawRestore restore(given);
         return detail::RawCall(call).run([&](const hypeman_call_options *watched) {
-            options.call = watched;
+            restore.options.call = watched;
             return Instance(detail::made(hypeman_instance_free, hypeman_snapshot_restore, handle_.get(),
-                                         detail::text(snapshot_id), detail::text(instance), &options));
+                                         detail::text(snapshot_id), detail::text(instance), &restore.options));
         });
     }
 
@@ -688,6 +716,24 @@ public:
     Snapshot cancel_compression(const std::string &id) const {
         return Snapshot(detail::made(hypeman_snapshot_free, hypeman_snapshot_cancel_compression, handle_.get(),
                                      detail::text(id)));
+    }
+    // Makes a new instance of a snapshot, with files of its own.
+    Instance fork(const std::string &id, const std::string &name, const ForkOptions &given = {},
+                  const Call &call = {}) const {
+        std::vector<hypeman_disk_place> disks;
+        for (const auto &[from, to] : given.disks)
+            disks.push_back({detail::text(from.native()), detail::text(to.native())});
+        detail::RawRestore restore(given.restore);
+        hypeman_fork_options options = HYPEMAN_FORK_OPTIONS_INIT;
+        options.directory = detail::text(given.directory);
+        options.disks = disks.empty() ? nullptr : disks.data();
+        options.disk_count = disks.size();
+        options.restore = &restore.options;
+        return detail::RawCall(call).run([&](const hypeman_call_options *watched) {
+            restore.options.call = watched;
+            return Instance(detail::made(hypeman_instance_free, hypeman_snapshot_fork, handle_.get(),
+                                         detail::text(id), detail::text(name), &options));
+        });
     }
     Inspection inspect(const std::string &id) const {
         return Inspection(

@@ -186,6 +186,19 @@ export interface Snapshots {
   cancelCompression(id: string): Promise<Snapshot>
 
   /**
+   * Makes a new instance of a snapshot, with files of its own; where the file system reflinks, they share their blocks
+   * with the snapshot. The source may be gone, and the snapshot stays as it is.
+   *
+   * To become `Running` in one call, a VMM must wait at `api_socket` (cloud-hypervisor, firecracker). QEMU opens its
+   * disks when it starts: fork to `Standby`, start it with the disks of the new instance, then restore the snapshot
+   * onto that. firecracker must find the fork's files where the source's were, by a mount namespace or a link.
+   *
+   * @throws {HypemanError} as a restore; `conflict` also when the name or a place is taken. After each there is no new
+   * instance.
+   */
+  fork(id: string, body: SnapshotForkParams, options?: CallOptions): Promise<Instance>
+
+  /**
    * Tells what the fields of a snapshot cannot say: files, sizes on disk, how it was captured.
    *
    * @throws {HypemanError} `not_found`, `corrupt`
@@ -343,8 +356,31 @@ export interface SnapshotRestoreParams {
   on_demand?: boolean
   /** Let the VMM get memory from the userfaultfd server that listens at this socket (firecracker). */
   uffd_socket?: string
-  /** Load although the VMM's version or the host differs from what was recorded. */
+  /** Restore although the VMM or the host differs from what was recorded. */
   allow_incompatible?: boolean
+  /** `deny`: memory that was handed out before is refused (`conflict`). Default: `allow`. */
+  duplicates?: 'allow' | 'deny'
+}
+
+/** Where a fork goes; how it is restored is said as in a restore. */
+export interface SnapshotForkParams {
+  /** 1-63 of `[a-z0-9-]`, no dash at either end, unique among instances. */
+  name: string
+  /** The new directory, which is made; the one around it must be there. Default: `guests/{id}` in the data directory. */
+  directory?: string
+  /**
+   * Where disks from outside the source's directory go, by their paths at capture; the others go into `disks/` of the
+   * new directory. A read-only one may be given a file that is there: it is used as it is.
+   */
+  disks?: { [key: string]: string }
+  target_state?: 'Running' | 'Standby' | 'Stopped'
+  /** The API socket of a VMM that waits for it, or that will be its own. */
+  api_socket?: string
+  network_overrides?: { [key: string]: string }
+  on_demand?: boolean
+  uffd_socket?: string
+  allow_incompatible?: boolean
+  duplicates?: 'allow' | 'deny'
 }
 
 /** What is given must match, exactly; of tags, each one given. */
@@ -391,6 +427,8 @@ export interface Instance {
   directory?: string
   disks: Array<Disk>
   compression?: CompressionConfig
+  /** Which copy of its snapshot's memory it has, from 1: told by the restore or fork that gave it that. */
+  generation?: number
 }
 
 export interface Disk {
@@ -406,6 +444,8 @@ export interface Inspection {
   files: Array<PayloadFile>
   /** Bytes that the payload occupies on the disk; less than `size_bytes` where files are sparse. */
   allocated_bytes: number
+  /** How often its memory was handed out, by restores and forks, each of which has a number of its own. */
+  generation: number
   /** Absent for snapshots that libhypeman did not make. */
   capture?: Capture
 }
@@ -431,6 +471,8 @@ export interface Capture {
   memory_format?: string
   /** The memory file beneath `guest/`, without the suffix of a compressed one. */
   memory_file?: string
+  /** The version of the form of the VMM's own state, where that tells it (firecracker). */
+  state_format?: string
   host: Host
   libhypeman_version: string
 }
@@ -440,6 +482,9 @@ export interface Host {
   kernel: string
   architecture: string
   cpu_model: string
+  cpu_vendor: string
+  /** What the CPU can do, in the kernel's words, with a space between any two. */
+  cpu_flags: string
 }
 
 /**

@@ -83,9 +83,10 @@ class InstanceSnapshots {
   }
 
   async restore(snapshotID, body, options) {
-    const [snapshot, request] = [shapes.id('snapshotID', snapshotID), shapes.restore('restore', body)]
+    const snapshot = shapes.id('snapshotID', snapshotID)
+    const { id, ...request } = shapes.restore('restore', body)
     return long(shapes.limits('options', options ?? {}), (...limits) =>
-      this.#handle.restore(snapshot, request, ...limits)
+      this.#handle.restore(snapshot, id, request, ...limits)
     )
   }
 }
@@ -122,6 +123,14 @@ class Snapshots {
 
   async cancelCompression(id) {
     return unwrap(await this.#handle.cancelCompression(shapes.id('id', id)))
+  }
+
+  async fork(id, body, options) {
+    const snapshot = shapes.id('id', id)
+    const { name, directory, disks, ...restore } = shapes.fork('fork', body)
+    return long(shapes.limits('options', options ?? {}), (...limits) =>
+      this.#handle.fork(snapshot, { name, directory, disks }, restore, ...limits)
+    )
   }
 
   async inspect(id) {

@@ -47,6 +47,16 @@ const record = fields => (where, value) => {
 const texts = (where, value) =>
   Object.fromEntries(Object.entries(plain(where, value)).map(([key, each]) => [key, text(`${where}.${key}`, each)]))
 
+const restoring = {
+  target_state: text,
+  api_socket: text,
+  network_overrides: texts,
+  on_demand: flag,
+  uffd_socket: text,
+  allow_incompatible: flag,
+  duplicates: text
+}
+
 const compression = record({ enabled: required(flag), algorithm: text, level: integer })
 
 module.exports = {
@@ -73,15 +83,8 @@ module.exports = {
     compression
   }),
   create: record({ kind: required(text), name: text, tags: texts, compression }),
-  restore: record({
-    id: required(text),
-    target_state: text,
-    api_socket: text,
-    network_overrides: texts,
-    on_demand: flag,
-    uffd_socket: text,
-    allow_incompatible: flag
-  }),
+  restore: record({ id: required(text), ...restoring }),
+  fork: record({ name: required(text), directory: text, disks: texts, ...restoring }),
   filter: record({ kind: text, name: text, source_instance_id: text, tags: texts }),
   compress: record({ compression }),
   limits: record({ signal, timeout: milliseconds, onProgress: callable })

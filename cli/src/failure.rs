@@ -41,7 +41,9 @@ impl Failure {
         let (text, code) = match self {
             Self::Found => return ExitCode::FAILURE,
             Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-            Self::Output(error) => (format!("libhypeman: cannot print the result: {error}"), ExitCode::FAILURE),
+            Self::Output(error) => {
+                (format!("libhypeman: cannot print the result: {error}"), ExitCode::FAILURE)
+            }
             Self::Library(error) => {
                 let code = match error.kind() {
                     Kind::Cancelled => ExitCode::from(INTERRUPTED),

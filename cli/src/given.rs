@@ -93,9 +93,18 @@ pub(crate) struct Limits {
 mod tests {
     use super::*;
 
-    fn compression(enabled: Option<bool>, algorithm: Option<&str>, level: Option<i64>) -> Option<CompressionConfig> {
+    fn compression(
+        enabled: Option<bool>,
+        algorithm: Option<&str>,
+        level: Option<i64>,
+    ) -> Option<CompressionConfig> {
         let algorithm = algorithm.map(str::to_owned);
-        Compression { compression_enabled: enabled, compression_algorithm: algorithm, compression_level: level }.config()
+        Compression {
+            compression_enabled: enabled,
+            compression_algorithm: algorithm,
+            compression_level: level,
+        }
+        .config()
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub(crate) fn table<const COLUMNS: usize>(heads: [&str; COLUMNS], rows: &[[Strin
     }
     let mut text = String::new();
     for row in std::iter::once(&heads).chain(rows) {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }

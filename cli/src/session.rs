@@ -57,12 +57,19 @@ impl Session {
     }
 
     /// Makes a call that may take long: with a bar where stderr is a terminal, ended by Ctrl-C and by its limits.
-    pub(crate) fn watch<T>(&self, limits: Option<Limits>, work: impl FnOnce(Call<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn watch<T>(
+        &self,
+        limits: Option<Limits>,
+        work: impl FnOnce(Call<'_>) -> Result<T>,
+    ) -> Result<T> {
         let bar = self.bar();
         let mut call = Call::default().cancel(&self.cancel);
         if let Some(seconds) = limits.and_then(|limits| limits.timeout) {
             let timeout = Duration::try_from_secs_f64(seconds).map_err(|_| {
-                Error::new(Kind::InvalidRequest, format!("timeout must be a number of seconds, got {seconds}"))
+                Error::new(
+                    Kind::InvalidRequest,
+                    format!("timeout must be a number of seconds, got {seconds}"),
+                )
             })?;
             call = call.timeout(timeout);
         }
@@ -86,7 +93,9 @@ impl Session {
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         // The template is a constant of ours; a bar without it is still a bar.
-        if let Ok(style) = ProgressStyle::with_template("{msg:14} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{msg:14} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        {
             bar.set_style(style);
         }
         bar.enable_steady_tick(TICK);

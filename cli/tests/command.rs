@@ -66,7 +66,17 @@ fn a_snapshot_is_made_found_checked_and_deleted() {
     let listed = shell.prints(&["instance", "list"]);
     assert!(listed.contains("HYPERVISOR") && listed.contains(&vm) && listed.contains("Standby"), "{listed}");
 
-    let id = shell.prints(&["snapshot", "create", "web", "--name", "baseline", "--tag", "team=a=b", "--compression-level", "3"]);
+    let id = shell.prints(&[
+        "snapshot",
+        "create",
+        "web",
+        "--name",
+        "baseline",
+        "--tag",
+        "team=a=b",
+        "--compression-level",
+        "3",
+    ]);
     assert_eq!(id.len(), 24, "the id and nothing else: {id}");
     let snapshot = shell.json(&["snapshot", "get", &id]);
     assert_eq!(snapshot["compression_state"], "compressed", "the command waits for its own");
@@ -92,7 +102,16 @@ fn a_snapshot_is_made_found_checked_and_deleted() {
 #[test]
 fn what_is_damaged_is_named_and_is_a_failure() {
     let shell = Shell::new();
-    shell.prints(&["instance", "register", "web", "qemu", "--directory", "off", "--disk", "off/overlay.raw:ro"]);
+    shell.prints(&[
+        "instance",
+        "register",
+        "web",
+        "qemu",
+        "--directory",
+        "off",
+        "--disk",
+        "off/overlay.raw:ro",
+    ]);
     let id = shell.prints(&["snapshot", "create", "web", "--kind", "Stopped"]);
     fs::write(shell.home.path().join(format!("data/snapshots/{id}/guest/overlay.raw")), "disc").unwrap();
     let done = shell.run(&["snapshot", "verify"]);

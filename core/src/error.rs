@@ -270,7 +270,8 @@ mod tests {
         for kind in Kind::ALL {
             let Fact { number, code, class, http_status } = kind.fact();
             let status = code.to_uppercase();
-            let row = format!("| `{code}` | {number} | `HYPEMAN_STATUS_{status}` | `{class}` | {http_status} |");
+            let row =
+                format!("| `{code}` | {number} | `HYPEMAN_STATUS_{status}` | `{class}` | {http_status} |");
             assert!(manual.contains(&row), "docs/errors.md lacks: {row}");
             assert!(manual.contains(&format!("\n## `{code}`\n")), "docs/errors.md does not explain {code}");
         }

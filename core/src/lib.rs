@@ -41,10 +41,10 @@ pub use instances::{InstanceSnapshots, Instances};
 pub use log::{Log, LogEvent, LogLevel};
 pub use snapshots::{MemoryImage, Snapshots};
 pub use types::{
-    Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, ExtentKind,
-    FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, MemoryExtent, MemoryRange, Origin,
-    PayloadFile, RegisterInstance, RestoreSnapshot, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
-    VerifiedFile, VerifyReport,
+    Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, Duplicates,
+    ExtentKind, FileStatus, ForkSnapshot, Host, HypervisorKind, Inspection, Instance, InstanceState,
+    MemoryExtent, MemoryRange, Origin, PayloadFile, RegisterInstance, RestoreSnapshot, Snapshot,
+    SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
 };
 
 /// The version of this library, as in its manifest.

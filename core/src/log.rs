@@ -97,8 +97,12 @@ mod tests {
         log.warning("one", || "first".to_owned());
         log.info("two", || "second".to_owned());
         let heard = heard.lock().unwrap();
-        let event = |level, message: &str, id: &str| LogEvent { level, message: message.into(), id: id.into() };
-        assert_eq!(*heard, [event(LogLevel::Warning, "first", "one"), event(LogLevel::Info, "second", "two")]);
+        let event =
+            |level, message: &str, id: &str| LogEvent { level, message: message.into(), id: id.into() };
+        assert_eq!(
+            *heard,
+            [event(LogLevel::Warning, "first", "one"), event(LogLevel::Info, "second", "two")]
+        );
     }
 
     #[test]

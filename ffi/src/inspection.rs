@@ -15,6 +15,7 @@ pub struct Inspection {
     snapshot: Snapshot,
     files: Vec<File>,
     allocated_bytes: u64,
+    generation: u64,
     capture: Facts,
     whole: hypeman_core::Inspection,
 }
@@ -35,16 +36,19 @@ struct Facts {
     hypervisor_version: Option<CString>,
     memory_format: Option<CString>,
     memory_file: Option<CString>,
+    state_format: Option<CString>,
     libhypeman_version: Option<CString>,
 }
 
 impl From<hypeman_core::Inspection> for Inspection {
     fn from(whole: hypeman_core::Inspection) -> Self {
-        let hypeman_core::Inspection { snapshot, files, allocated_bytes, capture } = whole.clone();
+        let hypeman_core::Inspection { snapshot, files, allocated_bytes, capture, generation } =
+            whole.clone();
         Self {
             snapshot: snapshot.into(),
             files: files.into_iter().map(File::from).collect(),
             allocated_bytes,
+            generation,
             capture: capture.map(Facts::from).unwrap_or_default(),
             whole,
         }
@@ -68,7 +72,8 @@ impl From<Capture> for Facts {
             hypervisor_version,
             memory_format,
             memory_file,
-            host: _, // three texts that are compared as a whole: they are in the JSON
+            state_format,
+            host: _, // texts that are compared as a whole: they are in the JSON
             libhypeman_version,
         } = capture;
         Self {
@@ -79,6 +84,7 @@ impl From<Capture> for Facts {
             hypervisor_version: hypervisor_version.map(c_string),
             memory_format: memory_format.map(c_string),
             memory_file: memory_file.map(c_string),
+            state_format: state_format.map(c_string),
             libhypeman_version: Some(c_string(libhypeman_version)),
         }
     }
@@ -178,6 +184,18 @@ pub extern "C" fn hypeman_inspection_memory_format(inspection: Option<&Inspectio
 #[unsafe(no_mangle)]
 pub extern "C" fn hypeman_inspection_memory_file(inspection: Option<&Inspection>) -> *const c_char {
     look(inspection, ptr::null(), |inspection| lend(inspection.capture.memory_file.as_ref()))
+}
+
+/// Returns the version of the form of the VMM's own state, where that tells it (firecracker), or NULL. Borrowed.
+#[unsafe(no_mangle)]
+pub extern "C" fn hypeman_inspection_state_format(inspection: Option<&Inspection>) -> *const c_char {
+    look(inspection, ptr::null(), |inspection| lend(inspection.capture.state_format.as_ref()))
+}
+
+/// Returns how often the memory was handed out, by restores and forks, each of which has a number of its own.
+#[unsafe(no_mangle)]
+pub extern "C" fn hypeman_inspection_generation(inspection: Option<&Inspection>) -> u64 {
+    look(inspection, 0, |inspection| inspection.generation)
 }
 
 /// Returns the version of the libhypeman that captured it, or NULL where another program did. Borrowed.

@@ -1,11 +1,12 @@
 //! An instance, and lists of them: getters.
 
 use std::ffi::{CString, c_char};
+use std::mem::MaybeUninit;
 use std::ptr;
 
 use hypeman_core::Disk;
 
-use crate::border::{c_path, c_string, free, json, lend, look};
+use crate::border::{c_path, c_string, free, json, lend, look, present};
 use crate::compression::{Compression, Lent};
 
 /// A VM, where it is and what it did when it was looked up. Immutable; any thread may read it; outlives the handle.
@@ -20,6 +21,7 @@ pub struct Instance {
     directory: Option<CString>,
     disks: Vec<(CString, bool)>,
     compression: Option<Lent>,
+    generation: Option<u64>,
     whole: hypeman_core::Instance,
 }
 
@@ -36,6 +38,7 @@ impl From<hypeman_core::Instance> for Instance {
             directory,
             disks,
             compression,
+            generation,
         } = whole.clone();
         let disk = |Disk { path, readonly }| (c_path(path), readonly);
         Self {
@@ -49,6 +52,7 @@ impl From<hypeman_core::Instance> for Instance {
             directory: directory.map(c_path),
             disks: disks.into_iter().map(disk).collect(),
             compression: compression.map(Lent::from),
+            generation,
             whole,
         }
     }
@@ -129,6 +133,16 @@ pub extern "C" fn hypeman_instance_compression(instance: Option<&Instance>) -> *
     look(instance, ptr::null(), |instance| {
         instance.compression.as_ref().map_or(ptr::null(), |lent| lent.settings())
     })
+}
+
+/// Puts into generation_out which copy of its snapshot's memory the instance has, counted from 1, and returns 1; or
+/// returns 0 where that is not known: only the restore or fork that gave it the memory tells.
+#[unsafe(no_mangle)]
+pub extern "C" fn hypeman_instance_generation(
+    instance: Option<&Instance>,
+    generation_out: Option<&mut MaybeUninit<u64>>,
+) -> i32 {
+    present(generation_out, look(instance, None, |instance| instance.generation))
 }
 
 /// Returns every field as JSON, absent ones left out. To be freed with hypeman_string_free; NULL for NULL, and

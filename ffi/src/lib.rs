@@ -33,6 +33,7 @@ mod snapshots;
 mod restore;
 
 mod extents;
+mod fork;
 mod memory;
 
 mod verification;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
 
-use hypeman_core::{InstanceState, RestoreSnapshot, Result};
+use hypeman_core::{Duplicates, InstanceState, RestoreSnapshot, Result};
 
 use crate::border::{array, hand_out, invalid, path, required, text};
 use crate::call::{CallOptions, call};
@@ -41,12 +41,14 @@ pub struct RestoreOptions {
     pub network_override_count: usize,
     /// Not 0: the guest runs while the VMM still reads its memory, page by page (cloud-hypervisor 52 and later).
     pub on_demand: i32,
-    /// Not 0: load although the VMM's version or the host differs from what was recorded.
+    /// Not 0: restore although the VMM or the host differs from what was recorded.
     pub allow_incompatible: i32,
     /// Path of the socket of a userfaultfd server that gives the VMM its memory (firecracker), or NULL.
     pub uffd_socket: *const c_char,
     /// Cancel token, time limit and progress, or NULL.
     pub call: *const CallOptions,
+    /// "allow" (also NULL): memory that was handed out before may be so again. "deny": it is refused (conflict).
+    pub duplicates: *const c_char,
 }
 
 // SAFETY: repr(C), the size first; two ints together fill a word; integers and pointers.
@@ -63,8 +65,8 @@ unsafe impl Options for RestoreOptions {
 ///
 /// options: NULL for the defaults. out: the instance as it is then, for hypeman_instance_free.
 ///
-/// Errors: invalid_request, not_found, invalid_state (a live guest, a VMM with a VM, files not in place),
-/// incompatible (each mismatch is named), not_supported, busy, corrupt, hypervisor, no_space, permission, timeout,
+/// Errors: invalid_request, not_found, conflict (handed out before, with duplicates "deny"), invalid_state (a live
+/// guest, a VMM with a VM, files not in place), incompatible (each mismatch is named), not_supported, busy, corrupt, hypervisor, no_space, permission, timeout,
 /// cancelled, closed, io. When files could not be put into place, the instance is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hypeman_snapshot_restore(
@@ -90,7 +92,9 @@ pub unsafe extern "C" fn hypeman_snapshot_restore(
 ///
 /// # Safety
 /// `given` is NULL or valid options.
-unsafe fn restoration<'c>(given: *const RestoreOptions) -> Result<(RestoreSnapshot, hypeman_core::Call<'c>)> {
+pub(crate) unsafe fn restoration<'c>(
+    given: *const RestoreOptions,
+) -> Result<(RestoreSnapshot, hypeman_core::Call<'c>)> {
     // SAFETY: what the caller promises.
     let RestoreOptions {
         struct_size: _,
@@ -102,6 +106,7 @@ unsafe fn restoration<'c>(given: *const RestoreOptions) -> Result<(RestoreSnapsh
         allow_incompatible,
         uffd_socket,
         call: watched,
+        duplicates,
     } = unsafe { options::read(given) }?;
     // SAFETY: options that are valid point to NULL or what is valid.
     unsafe {
@@ -112,6 +117,10 @@ unsafe fn restoration<'c>(given: *const RestoreOptions) -> Result<(RestoreSnapsh
             on_demand: on_demand != 0,
             uffd_socket: path(uffd_socket),
             allow_incompatible: allow_incompatible != 0,
+            duplicates: text(duplicates, "duplicates")?
+                .map(Duplicates::parse)
+                .transpose()?
+                .unwrap_or_default(),
         };
         Ok((request, call(watched)?))
     }

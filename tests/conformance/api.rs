@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hypeman_core::{
-    Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, Durability,
-    ExtentKind, FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, Kind, LogEvent, LogLevel, MemoryExtent,
-    MemoryRange, Options, Origin, PayloadFile, Phase, Progress, RegisterInstance, RestoreSnapshot, Snapshot,
-    SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
+    Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, Duplicates,
+    Durability, ExtentKind, FileStatus, ForkSnapshot, Host, HypervisorKind, Inspection, Instance,
+    InstanceState, Kind, LogEvent, LogLevel, MemoryExtent, MemoryRange, Options, Origin, PayloadFile, Phase,
+    Progress, RegisterInstance, RestoreSnapshot, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
+    VerifiedFile, VerifyReport,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -68,6 +69,7 @@ fn api() -> Value {
         "compression_states": CompressionState::KNOWN.each_ref().map(CompressionState::as_str),
         "hypervisors": HypervisorKind::KNOWN.each_ref().map(HypervisorKind::as_str),
         "origins": (Origin::Registered.as_str(), Origin::Server.as_str()),
+        "duplicates": Duplicates::ALL.map(Duplicates::as_str),
         "durabilities": (Durability::Full.as_str(), Durability::Relaxed.as_str()),
         "extent_kinds": ExtentKind::ALL.map(ExtentKind::as_str),
         "file_statuses": FileStatus::ALL.map(FileStatus::as_str),
@@ -135,8 +137,11 @@ fn requests() -> Value {
             kind, name, tags, compression
         } = CreateSnapshot::new(SnapshotKind::Standby)),
         "RestoreSnapshot": names!(RestoreSnapshot {
-            target_state, api_socket, network_overrides, on_demand, uffd_socket, allow_incompatible
+            target_state, api_socket, network_overrides, on_demand, uffd_socket, allow_incompatible, duplicates
         } = RestoreSnapshot::default()),
+        "ForkSnapshot": names!(ForkSnapshot {
+            name, directory, disks, restore
+        } = ForkSnapshot::new("a")),
         "SnapshotFilter": names!(SnapshotFilter {
             kind, name, source_instance_id, tags
         } = SnapshotFilter::default()),
@@ -180,6 +185,7 @@ fn instance(all: bool) -> Instance {
         directory: all.then(|| "/a".into()),
         disks: vec![disk()],
         compression: all.then(CompressionConfig::on),
+        generation: all.then_some(1),
     }
 }
 
@@ -192,6 +198,7 @@ fn inspection(all: bool) -> Inspection {
         snapshot: snapshot(all),
         files: vec![file()],
         allocated_bytes: 1,
+        generation: 1,
         capture: all.then(|| capture(all)),
     }
 }
@@ -209,6 +216,7 @@ fn capture(all: bool) -> Capture {
         hypervisor_version: all.then(|| "a".into()),
         memory_format: all.then(|| "raw".into()),
         memory_file: all.then(|| "a".into()),
+        state_format: all.then(|| "a".into()),
         host: Host::default(),
         libhypeman_version: hypeman_core::VERSION.into(),
     }

@@ -8,6 +8,7 @@ mod capture;
 mod cloud_hypervisor;
 mod crash;
 mod firecracker;
+mod fork;
 mod full;
 mod harness;
 mod offload;
@@ -48,6 +49,10 @@ const STORIES: &[Story] = &stories![
     Qemu: capture::two_creates_at_once_take_turns,
     Qemu: restore::a_snapshot_is_restored_in_two_steps,
     Qemu: restore::an_image_is_not_loaded_over_other_disks,
+    Qemu: restore::a_live_guest_is_not_restored_over,
+    Qemu: fork::qemu_forks_run_beside_their_source,
+    CloudHypervisor: fork::cloud_hypervisor_forks_run_beside_their_source,
+    Firecracker: fork::a_firecracker_fork_must_find_its_files_where_its_sources_were,
     Qemu: refuse::a_cancelled_capture_lets_the_vm_run,
     Qemu: refuse::a_monitor_with_another_client_is_busy,
     Qemu: refuse::a_frozen_qemu_gives_a_typed_error,

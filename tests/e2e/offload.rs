@@ -90,7 +90,8 @@ pub fn memory_is_captured_and_restored_by_descriptor_and_never_written_raw() {
         vm.kill();
         fs::write(vm.directory().join("disk.raw"), "ruined").unwrap();
         let waiting = Vm::start(&program, &root.path().join("second"));
-        let request = RestoreSnapshot { api_socket: Some(waiting.api_socket()), ..RestoreSnapshot::default() };
+        let request =
+            RestoreSnapshot { api_socket: Some(waiting.api_socket()), ..RestoreSnapshot::default() };
         let place = vm.directory().to_owned();
         let watched = Call::default().progress(|progress| {
             assert_eq!(raw_files(&place), [] as [PathBuf; 0], "in {:?}", progress.phase);

@@ -45,6 +45,27 @@ pub fn a_snapshot_is_restored_in_two_steps() {
     }
 }
 
+pub fn a_live_guest_is_not_restored_over() {
+    let mut scene = Scene::new();
+    let made = scene.capture(None);
+    let disk = fs::read(scene.vm.directory().join("disk.raw")).unwrap();
+    for (pause, state) in [(false, InstanceState::Running), (true, InstanceState::Paused)] {
+        if pause {
+            scene.vm.pause();
+        }
+        for target in [InstanceState::Standby, InstanceState::Stopped, InstanceState::Running] {
+            let request = RestoreSnapshot { target_state: Some(target), ..RestoreSnapshot::default() };
+            let snapshots = scene.hm.instances().snapshots();
+            let refused = snapshots.restore(&made.id, VM_ID, &request, Call::default()).unwrap_err();
+            assert_eq!(refused.kind(), Kind::InvalidState, "{state}, to {target}: {refused}");
+        }
+        assert_eq!(scene.hm.instances().get(VM_ID).unwrap().state, state);
+    }
+    assert!(fs::read(scene.vm.directory().join("disk.raw")).unwrap() == disk);
+    scene.vm.resume();
+    assert_eq!(scene.vm.tick_after(scene.vm.last_tick().ticks).wrong, 0);
+}
+
 pub fn an_image_is_not_loaded_over_other_disks() {
     let mut scene = Scene::new();
     let made = scene.capture(None);

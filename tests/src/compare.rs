@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::fixture::Fixture;
 
 /// Keys whose values depend on the machine or the moment, and what stands for them.
-const VOLATILE: [(&str, &str); 9] = [
+const VOLATILE: [(&str, &str); 11] = [
     ("allocated_bytes", "<allocated>"),
     ("paused_ms", "<ms>"),
     ("saving_memory_ms", "<ms>"),
@@ -19,6 +19,8 @@ const VOLATILE: [(&str, &str); 9] = [
     ("kernel", "<kernel>"),
     ("architecture", "<architecture>"),
     ("cpu_model", "<cpu>"),
+    ("cpu_vendor", "<cpu>"),
+    ("cpu_flags", "<flags>"),
 ];
 
 /// Length of the ids that the library makes.

@@ -197,7 +197,7 @@ impl Drop for Vm {
 }
 
 /// The ticks in a serial log, as far as its lines are whole.
-pub(crate) fn ticks_of(serial: &Path) -> Vec<Tick> {
+pub fn ticks_of(serial: &Path) -> Vec<Tick> {
     let serial = fs::read_to_string(serial).unwrap_or_default();
     let whole = serial.rfind('\n').map_or("", |end| &serial[..end]);
     whole.lines().filter_map(tick_of).collect()

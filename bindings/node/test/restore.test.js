@@ -5,7 +5,7 @@ const assert = require('node:assert/strict')
 const fs = require('node:fs')
 const path = require('node:path')
 const { test } = require('node:test')
-const { silent, standby, stopped, store } = require('./fixture')
+const { directory, silent, standby, stopped, store } = require('./fixture')
 
 const diskOf = vm => path.join(vm.directory, 'disk.raw')
 const memoryOf = vm => path.join(vm.directory, 'snapshots', 'snapshot-latest', 'memory')
@@ -34,6 +34,24 @@ for (const algorithm of ['zstd', 'lz4']) {
     assert.ok(fs.readFileSync(memoryOf(vm)).equals(before))
   })
 }
+
+test('a fork is an instance of its own and has a generation', async t => {
+  const hm = store(t)
+  const vm = await standby(t, hm)
+  const made = await hm.instances.snapshots.create(vm.id, { kind: 'Standby' })
+  const place = path.join(directory(t), 'fork')
+  const forked = await hm.snapshots.fork(made.id, { name: 'fork', directory: place, duplicates: 'deny' }, { timeout: 60_000 })
+  assert.deepEqual([forked.name, forked.state, forked.generation, forked.directory], ['fork', 'Standby', 1, place])
+  assert.ok(fs.existsSync(path.join(place, 'snapshots/snapshot-latest')))
+  assert.equal((await hm.instances.get('fork')).id, forked.id)
+  const refused = (body, code) => assert.rejects(hm.snapshots.fork(made.id, body), { name: 'HypemanError', code })
+  await refused({ name: 'fork-2', duplicates: 'deny' }, 'conflict')
+  await refused({ name: 'fork' }, 'conflict')
+  await refused({ name: 'fork-2', duplicates: 'never' }, 'invalid_request')
+  await refused({ name: 'fork-2', disks: { '/no/such': '/else/where' } }, 'invalid_request')
+  assert.equal((await hm.instances.snapshots.restore(made.id, { id: vm.id })).generation, 2)
+  assert.equal((await hm.snapshots.inspect(made.id)).generation, 2)
+})
 
 test('a restore that does not fit is refused and changes nothing', async t => {
   const hm = store(t)

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hypeman_core::{
-    CreateSnapshot, Durability, Hypeman, InstanceState, Options, RegisterInstance, RestoreSnapshot,
-    SnapshotFilter,
+    CreateSnapshot, Duplicates, Durability, ForkSnapshot, Hypeman, InstanceState, Options, RegisterInstance,
+    RestoreSnapshot, SnapshotFilter,
 };
 use pyo3::prelude::*;
 
@@ -154,11 +154,12 @@ impl Handle {
         on_demand: bool,
         uffd_socket: Option<PathBuf>,
         allow_incompatible: bool,
+        duplicates: &str,
         timeout: Option<f64>,
         progress: Option<Bound<'py, PyAny>>,
         cancel: Option<PyRef<'py, CancelToken>>,
     ) -> Object<'py> {
-        let target_state = gate::short(py, || target_state.map(InstanceState::parse).transpose())?;
+        let (target_state, duplicates) = named(py, target_state, duplicates)?;
         let request = RestoreSnapshot {
             target_state,
             api_socket,
@@ -166,12 +167,50 @@ impl Handle {
             on_demand,
             uffd_socket,
             allow_incompatible,
+            duplicates,
         };
         let hm = self.hm.clone();
         let restored = gate::long(py, watch(py, timeout, progress, cancel)?, move |call| {
             hm.instances().snapshots().restore(&snapshot_id, &id, &request, call)
         })?;
         results::instance(py, restored)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of fork()")]
+    fn fork<'py>(
+        &self,
+        py: Python<'py>,
+        id: String,
+        name: String,
+        directory: Option<PathBuf>,
+        disks: BTreeMap<PathBuf, PathBuf>,
+        target_state: Option<&str>,
+        api_socket: Option<PathBuf>,
+        network_overrides: BTreeMap<String, String>,
+        on_demand: bool,
+        uffd_socket: Option<PathBuf>,
+        allow_incompatible: bool,
+        duplicates: &str,
+        timeout: Option<f64>,
+        progress: Option<Bound<'py, PyAny>>,
+        cancel: Option<PyRef<'py, CancelToken>>,
+    ) -> Object<'py> {
+        let (target_state, duplicates) = named(py, target_state, duplicates)?;
+        let restore = RestoreSnapshot {
+            target_state,
+            api_socket,
+            network_overrides,
+            on_demand,
+            uffd_socket,
+            allow_incompatible,
+            duplicates,
+        };
+        let request = ForkSnapshot { name, directory, disks, restore };
+        let hm = self.hm.clone();
+        let forked = gate::long(py, watch(py, timeout, progress, cancel)?, move |call| {
+            hm.snapshots().fork(&id, &request, call)
+        })?;
+        results::instance(py, forked)
     }
 
     fn list<'py>(
@@ -248,6 +287,15 @@ impl Drop for Handle {
     fn drop(&mut self) {
         Python::try_attach(|py| py.detach(|| self.hm.close()));
     }
+/// Finds what restore() and fork() name by texts.
+fn named(
+    py: Python<'_>,
+    target_state: Option<&str>,
+    duplicates: &str,
+) -> PyResult<(Option<InstanceState>, Duplicates)> {
+    gate::short(py, || {
+        Ok((target_state.map(InstanceState::parse).transpose()?, Duplicates::parse(duplicates)?))
+    })
 }
 
 fn watch<'py>(

@@ -120,6 +120,7 @@ pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
         directory,
         disks,
         compression,
+        generation,
     } = instance;
     let created_at = created_at.to_string();
     object!(py, "Instance" {
@@ -133,17 +134,19 @@ pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
         directory: directory,
         disks: tuple(py, disks, disk)?,
         compression: compression.map(|config| compression_config(py, config)).transpose()?,
+        generation: generation,
         _created_at_text: created_at,
     })
 }
 
 pub(crate) fn inspection(py: Python<'_>, inspection: Inspection) -> Object<'_> {
-    let Inspection { snapshot: of, files, allocated_bytes, capture: how } = inspection;
+    let Inspection { snapshot: of, files, allocated_bytes, capture: how, generation } = inspection;
     object!(py, "Inspection" {
         snapshot: snapshot(py, of)?,
         files: tuple(py, files, payload_file)?,
         allocated_bytes: allocated_bytes,
         capture: how.map(|how| capture(py, how)).transpose()?,
+        generation: generation,
     })
 }
 
@@ -223,6 +226,7 @@ fn capture(py: Python<'_>, capture: Capture) -> Object<'_> {
         hypervisor_version,
         memory_format,
         memory_file,
+        state_format,
         host: on,
         libhypeman_version,
     } = capture;
@@ -236,10 +240,17 @@ fn capture(py: Python<'_>, capture: Capture) -> Object<'_> {
         hypervisor_version: hypervisor_version,
         memory_format: memory_format,
         memory_file: memory_file,
+        state_format: state_format,
     })
 }
 
 fn host(py: Python<'_>, host: Host) -> Object<'_> {
-    let Host { kernel, architecture, cpu_model } = host;
-    object!(py, "Host" { kernel: kernel, architecture: architecture, cpu_model: cpu_model })
+    let Host { kernel, architecture, cpu_model, cpu_vendor, cpu_flags } = host;
+    object!(py, "Host" {
+        kernel: kernel,
+        architecture: architecture,
+        cpu_model: cpu_model,
+        cpu_vendor: cpu_vendor,
+        cpu_flags: cpu_flags,
+    })
 }

@@ -159,6 +159,26 @@ def test_a_standby_snapshot_brings_its_memory_back_raw(hm: Hypeman, standby: Ins
     assert memory.read_bytes() == before
 
 
+def test_a_fork_is_an_instance_of_its_own_and_has_a_generation(
+    hm: Hypeman, standby: Instance, tmp_path: Path
+) -> None:
+    made = hm.instances.snapshots.create(standby.id, kind="Standby")
+    forked = hm.snapshots.fork(made.id, name="fork", directory=tmp_path / "fork", duplicates="deny", timeout=60)
+    assert (forked.name, forked.state, forked.generation) == ("fork", InstanceState.STANDBY, 1)
+    assert forked.directory == tmp_path / "fork" and forked.directory.is_dir()
+    assert hm.instances.get("fork").id == forked.id != standby.id
+    assert hm.snapshots.inspect(made.id).generation == 1
+    with pytest.raises(ConflictError, match="handed out before"):
+        hm.snapshots.fork(made.id, name="fork-2", duplicates="deny")
+    with pytest.raises(ConflictError, match="is taken"):
+        hm.snapshots.fork(made.id, name="fork")
+    with pytest.raises(InvalidRequestError, match="duplicates must be one of"):
+        hm.instances.snapshots.restore(made.id, id=standby.id, duplicates="never")
+    with pytest.raises(InvalidRequestError, match="no disk"):
+        hm.snapshots.fork(made.id, name="fork-2", disks={"/no/such": "/else/where"})
+    assert hm.instances.snapshots.restore(made.id, id=standby.id).generation == 2
+
+
 def test_a_restore_that_does_not_fit_is_refused_and_changes_nothing(
     hm: Hypeman, stopped: Instance, standby: Instance
 ) -> None:

@@ -42,7 +42,8 @@ impl Create {
             compression: compression.config(),
         };
         let hm = session.open()?;
-        let made = session.watch(Some(limits), |call| hm.instances().snapshots().create(&instance, &request, call))?;
+        let made = session
+            .watch(Some(limits), |call| hm.instances().snapshots().create(&instance, &request, call))?;
         // Printed as soon as it is on the disk: what comes now cannot take it back.
         if !session.as_json {
             output::line(&made.id)?;

@@ -20,7 +20,10 @@ impl Inspect {
             return output::json(&inspection);
         }
         let Inspection { snapshot, files, allocated_bytes, capture } = inspection;
-        output::line(&format!("{} of {}, {}", snapshot.kind, snapshot.source_instance_name, snapshot.created_at))?;
+        output::line(&format!(
+            "{} of {}, {}",
+            snapshot.kind, snapshot.source_instance_name, snapshot.created_at
+        ))?;
         if let Some(capture) = capture {
             output::line(&captured(&capture))?;
         }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
+use crate::sys::dir::Dir;
 use crate::sys::{process, socket};
 use crate::types::HypervisorKind;
 
@@ -223,6 +224,36 @@ pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Li
             Kind::NotSupported,
             format!("hypervisor {name:?} is newer than this version of libhypeman"),
         )),
+    }
+}
+
+/// Rewrites, in the image of the instance directory `instance`, the paths that `moved` names, exactly or by their leading
+/// directories: (from, to). Only cloud-hypervisor keeps them in a text; firecracker's state is sealed, QEMU has those
+/// of its command line, and vz is given them when it starts.
+pub(crate) fn relocate(
+    hypervisor: &HypervisorKind,
+    instance: &Dir,
+    moved: &[(PathBuf, PathBuf)],
+) -> Result<()> {
+    match hypervisor {
+        HypervisorKind::CloudHypervisor => cloud_hypervisor::relocate(instance, moved),
+        HypervisorKind::Qemu
+        | HypervisorKind::QemuMicrovm
+        | HypervisorKind::Firecracker
+        | HypervisorKind::Vz
+        | HypervisorKind::Other(_) => Ok(()),
+    }
+}
+
+/// The version of the form of the VMM's state in `payload`, where the file tells it (firecracker).
+pub(crate) fn state_format(hypervisor: &HypervisorKind, payload: &Dir) -> Option<String> {
+    match hypervisor {
+        HypervisorKind::Firecracker => firecracker::state_format(payload),
+        HypervisorKind::Qemu
+        | HypervisorKind::QemuMicrovm
+        | HypervisorKind::CloudHypervisor
+        | HypervisorKind::Vz
+        | HypervisorKind::Other(_) => None,
     }
 }
 

@@ -1,12 +1,12 @@
 //! Which instance a caller means, and all that is known of it without asking its VMM.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-use crate::store::registry::{Registration, ServerMetadata};
+use crate::store::registry::{ForkedFrom, Registration, ServerMetadata};
 use crate::types::{CompressionConfig, Disk, HypervisorKind, Instance, InstanceState, Origin, Timestamp};
 
 /// An instance that was found, not yet asked for its state.
@@ -20,15 +20,37 @@ pub(crate) struct Found {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) disks: Vec<Disk>,
     pub(crate) compression: Option<CompressionConfig>,
+    pub(crate) forked_from: Option<ForkedFrom>,
     /// The vendor's metadata, where its server made the instance.
     pub(crate) server: Option<Box<(ServerMetadata, Value)>>,
 }
 
 impl Found {
-    pub(super) fn registered(registration: Registration) -> Self {
-        let Registration { id, name, hypervisor, created_at, api_socket, directory, disks, compression } =
-            registration;
-        Self { id, name, hypervisor, created_at, api_socket, directory, disks, compression, server: None }
+    pub(crate) fn registered(registration: Registration) -> Self {
+        let Registration {
+            id,
+            name,
+            hypervisor,
+            created_at,
+            api_socket,
+            directory,
+            disks,
+            compression,
+            forked_from,
+        } = registration;
+        let server = None;
+        Self {
+            id,
+            name,
+            hypervisor,
+            created_at,
+            api_socket,
+            directory,
+            disks,
+            compression,
+            forked_from,
+            server,
+        }
     }
 
     fn of_server(store: &Store, metadata: ServerMetadata, whole: Value) -> Self {
@@ -46,14 +68,14 @@ impl Found {
             disks: disks.map(|path| Disk { path, readonly: false }).collect(),
             directory: Some(directory),
             compression: metadata.snapshot_policy.as_ref().and_then(|policy| policy.compression.clone()),
+            forked_from: None,
             server: Some(Box::new((metadata, whole))),
         }
     }
 
     pub(crate) fn with_state(self, state: InstanceState) -> Instance {
-        let Self { id, name, hypervisor, created_at, api_socket, directory, disks, compression, server } =
-            self;
-        let origin = if server.is_some() { Origin::Server } else { Origin::Registered };
+        let origin = if self.server.is_some() { Origin::Server } else { Origin::Registered };
+        let Self { id, name, hypervisor, created_at, api_socket, directory, disks, compression, .. } = self;
         Instance {
             id,
             name,
@@ -65,6 +87,16 @@ impl Found {
             directory,
             disks,
             compression,
+            generation: None,
+        }
+    }
+
+    /// Where a disk from outside the directory is whose path was `source` at capture; `None` where it lies in the
+    /// directory, as in a fork for which the host named no other place.
+    pub(crate) fn outside_path(&self, source: &Path) -> Option<PathBuf> {
+        match &self.forked_from {
+            None => Some(source.to_owned()),
+            Some(fork) => fork.disks.get(source).cloned(),
         }
     }
 
@@ -97,7 +129,7 @@ impl Found {
 }
 
 /// Every instance that can be read, registered ones first.
-pub(super) fn all(store: &Store) -> Result<Vec<Found>> {
+pub(crate) fn all(store: &Store) -> Result<Vec<Found>> {
     let mut found: Vec<_> = store.registrations()?.into_iter().map(Found::registered).collect();
     for id in store.guest_ids()? {
         // A damaged one never hides the others.

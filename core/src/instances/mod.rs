@@ -16,11 +16,11 @@ use crate::panic::guard;
 use crate::snapshots;
 use crate::types::{CreateSnapshot, Instance, RegisterInstance, RestoreSnapshot, Snapshot};
 
-pub(crate) use find::{Found, find};
+pub(crate) use find::{Found, all, find};
 pub(crate) use state::{Source, source};
 
 /// The registry is held for milliseconds; whoever holds it longer than this has been stopped.
-const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const REGISTRY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The instances of a data directory.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +89,7 @@ impl InstanceSnapshots<'_> {
         guard(|| snapshots::create::create(self.hm, id, request, call))
     }
 
-    /// Restores `snapshot_id` onto the instance that it was taken of, `id`.
+    /// Restores `snapshot_id` onto the instance that it was taken of, or that was forked from it, `id`.
     ///
     /// With target `Standby` or `Stopped` the files are put into place: built beside the live ones, flushed, then
     /// exchanged with them under a journal, so that the instance is as it was or as it should be, whatever is killed.
@@ -98,8 +98,8 @@ impl InstanceSnapshots<'_> {
     /// wants both steps, and its start in between; cloud-hypervisor and firecracker take both in one call.
     ///
     /// # Errors
-    /// `invalid_request`, `not_found`, `invalid_state` (a live guest, a VMM with a VM, files not in place),
-    /// `incompatible` (each mismatch is named), `busy`, `corrupt`, `hypervisor`, `no_space`, `permission`,
+    /// `invalid_request`, `not_found`, `conflict` (handed out before, with `duplicates` deny), `invalid_state` (a live
+    /// guest, a VMM with a VM, files not in place), `incompatible` (each mismatch is named), `busy`, `corrupt`, `hypervisor`, `no_space`, `permission`,
     /// `timeout`, `cancelled`, `closed`, `io`. After an error of the first step the instance is as it was.
     pub fn restore(
         &self,

@@ -57,6 +57,7 @@ fn enter(store: &Store, request: &RegisterInstance) -> Result<Found> {
         directory,
         disks,
         compression,
+        forked_from: None,
     };
     store.write_registration(&registration)?;
     Ok(Found::registered(registration))

@@ -13,7 +13,7 @@ use super::recover::wake_instance;
 use crate::call::{Call, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
-use crate::hypervisor::{CAPTURE_DIRECTORY, RunState};
+use crate::hypervisor::{self, CAPTURE_DIRECTORY, RunState};
 use crate::instances::{Found, Source, find, source};
 use crate::memory;
 use crate::store::payload::{self, Memory};
@@ -23,7 +23,7 @@ use crate::store::staging::Stage;
 use crate::sys::dir::Dir;
 use crate::sys::host::host;
 use crate::types::{
-    Capture, CompressionConfig, CompressionSettings, CompressionState, CreateSnapshot, InstanceState,
+    Capture, CompressionConfig, CompressionSettings, CompressionState, CreateSnapshot, Disk, InstanceState,
     Snapshot, SnapshotKind, Timestamp,
 };
 
@@ -54,7 +54,7 @@ pub(crate) fn create(
 
     // Captured: after this the source is as it was before.
     let facts = Capture::of(source.state, host());
-    let Taken { stage, turn, facts, outside, memory } = match source.vmm {
+    let Taken { stage, turn, mut facts, outside, memory } = match source.vmm {
         Some(mut vmm) => {
             if hm.options().offload_memory && settings.is_some() {
                 vmm.keep_memory();
@@ -68,6 +68,7 @@ pub(crate) fn create(
     };
     let created_at = Timestamp::now();
     drop(turn);
+    facts.state_format = hypervisor::state_format(&found.hypervisor, stage.guest());
     let settings = settings.filter(|_| facts.memory_file.is_some());
     let compressed = match (memory, settings) {
         (Some(memory), Some(settings)) => {
@@ -89,7 +90,7 @@ pub(crate) fn create(
     let metadata = stored_metadata(&found, source.state, created_at);
     let record = Record::new(snapshot.clone(), metadata).to_bytes()?;
     let paused_ms = facts.paused_ms;
-    let sidecar = Sidecar::new(facts, outside).to_bytes()?;
+    let sidecar = Sidecar::new(facts, outside, inside_disks(&found)).to_bytes()?;
     call.check()?;
     let job = stage.publish(&record, &sidecar, is_to_compress)?;
     // The snapshot is there and its job is noted: what cannot start now, the next opener starts.
@@ -196,6 +197,15 @@ fn capture_asleep(
         return Err(Error::new(Kind::Busy, why).about(&found.id));
     }
     Ok((facts, plan.outside))
+}
+
+/// The disks of `found` that lie in its directory, by their paths in it: a fork of the snapshot has them, too.
+fn inside_disks(found: &Found) -> Vec<Disk> {
+    let inside = |disk: &Disk| {
+        let path = disk.path.strip_prefix(found.directory.as_deref()?).ok()?;
+        Some(Disk { path: path.to_owned(), readonly: disk.readonly })
+    };
+    found.disks.iter().filter_map(inside).collect()
 }
 
 /// What changes when the vendor's server starts an instance, even if it has ended it again (upstream.md 2.5).

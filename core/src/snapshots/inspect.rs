@@ -17,6 +17,7 @@ pub(super) fn inspect(hm: &Hypeman, id: &str) -> Result<Inspection> {
         snapshot,
         allocated_bytes: files.iter().map(|file| file.allocated_bytes).fold(0, u64::saturating_add),
         files,
+        generation: store.generation(id)?,
         capture: sidecar.map(|sidecar| sidecar.capture),
     })
 }

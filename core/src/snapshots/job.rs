@@ -8,7 +8,6 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::checksum::checksum;
 use super::jobs::Running;
@@ -22,16 +21,23 @@ use crate::store::{Store, no_snapshot};
 use crate::sys::dir::Dir;
 use crate::types::{CompressionConfig, CompressionSettings, CompressionState};
 
-/// How often a job that wants to unlink the raw file looks whether someone still reads it.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How far a job has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ended,
+    /// All is done, but for a raw file that someone reads, for as long as a VM lives, perhaps.
+    AwaitsReaders,
+}
 
 /// Brings the job of a snapshot to its end, from whatever state it is in.
-pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<()> {
+pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<Outcome> {
     let id = running.id.as_str();
     let limit = Limit::until(&running.cancel);
     let dir = match store.snapshot_dir(id) {
         Ok(dir) => dir,
-        Err(error) if error.kind() == Kind::NotFound => return store.end_job(id),
+        Err(error) if error.kind() == Kind::NotFound => {
+            return store.end_job(id).map(|()| Outcome::Ended);
+        }
         Err(error) => return Err(error),
     };
     let guest = dir.dir(crate::store::GUEST)?;
@@ -56,13 +62,10 @@ pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Re
         job.check_still_there()?;
         store.replace_sidecar(&dir, id, &sidecar)?;
     }
-    if !is_tidy {
-        while !job.unlink_raw(&guest)? {
-            limit.check()?;
-            std::thread::sleep(LOOK_AGAIN);
-        }
+    if !is_tidy && !job.unlink_raw(&guest)? {
+        return Ok(Outcome::AwaitsReaders);
     }
-    store.end_job(id)
+    store.end_job(id).map(|()| Outcome::Ended)
 }
 
 /// What the steps of one job share.

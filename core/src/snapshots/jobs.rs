@@ -6,9 +6,9 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::job::run;
+use super::job::{Outcome, run};
 use crate::call::{Call, Cancel, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::available_threads;
@@ -16,8 +16,11 @@ use crate::panic::guard;
 use crate::store::Store;
 use crate::sys::priority::lower_this_thread;
 
-/// How often whoever waits for the end looks whether its call has ended, and tells how far the jobs are.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often it is looked whether a raw file that is to go is still read.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How often whoever waits for the end of all jobs looks whether its call has ended, and tells how far they are.
+const REPORT: Duration = Duration::from_millis(20);
 
 /// The jobs of one handle.
 #[derive(Debug)]
@@ -43,6 +46,12 @@ struct State {
 }
 
 impl State {
+    /// Tells whether there is more to do than to remove files that others still read.
+    fn has_work(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.is_again)
+            || self.waiting.iter().any(|waiting| waiting.not_before.is_none())
+    }
+
     fn has(&self, id: &str) -> bool {
         self.running.as_ref().is_some_and(|running| running.id == id)
             || self.waiting.iter().any(|waiting| waiting.id == id)
@@ -53,6 +62,14 @@ impl State {
 struct Waiting {
     store: Arc<Store>,
     id: String,
+    /// When its turn comes at the earliest: one that awaits readers lets all others pass.
+    not_before: Option<Instant>,
+}
+
+impl Waiting {
+    fn is_due(&self) -> bool {
+        self.not_before.is_none_or(|at| at <= Instant::now())
+    }
 }
 
 /// A job under way.
@@ -61,6 +78,8 @@ pub(super) struct Running {
     pub(super) id: String,
     pub(super) cancel: Cancel,
     pub(super) progress: Arc<Watched>,
+    /// All that is left is a raw file that someone read when it was tried before.
+    is_again: bool,
 }
 
 /// What others see of a running job.
@@ -93,7 +112,8 @@ impl Jobs {
             return Ok(());
         }
         state.failures.remove(id);
-        state.waiting.push_back(Waiting { store: Arc::clone(store), id: id.to_owned() });
+        state.waiting.push_back(Waiting { store: Arc::clone(store), id: id.to_owned(), not_before: None });
+        self.shared.changed.notify_all();
         if state.worker.is_none() {
             let (shared, threads) = (Arc::clone(&self.shared), self.threads);
             let worker = std::thread::Builder::new()
@@ -142,10 +162,10 @@ impl Jobs {
         (!is_over).then_some(bytes)
     }
 
-    /// Returns when no job is left, or the call ends.
+    /// Returns when no job is left, or the call ends. A raw file that someone reads is not waited for: it may be the caller.
     pub(crate) fn finish(&self, mut call: Call<'_>) -> Result<()> {
         let mut state = self.shared.lock();
-        while state.running.is_some() || !state.waiting.is_empty() {
+        while state.has_work() {
             let progress = state.running.as_ref().map(|running| Arc::clone(&running.progress));
             drop(state);
             match progress {
@@ -157,8 +177,8 @@ impl Jobs {
                 None => call.check()?,
             }
             state = self.shared.lock();
-            if state.running.is_some() {
-                let pause = call.limit().at_most(LOOK_AGAIN);
+            if state.has_work() {
+                let pause = call.limit().at_most(REPORT);
                 let waited = self.shared.changed.wait_timeout(state, pause);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
@@ -176,6 +196,7 @@ impl Jobs {
         }
         let worker = state.worker.take();
         drop(state);
+        self.shared.changed.notify_all();
         if let Some(worker) = worker {
             // Its own panics were caught in it.
             let _ = worker.join();
@@ -187,29 +208,45 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
     lower_this_thread();
     loop {
         let mut state = shared.lock();
-        let Some(Waiting { store, id }) = state.waiting.pop_front() else {
+        let Some(due) = state.waiting.iter().position(Waiting::is_due) else {
+            if !state.waiting.is_empty() {
+                drop(shared.changed.wait_timeout(state, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner));
+                continue;
+            }
             // Under the same lock under which `start` looks for a worker. A closing handle joins us and has the handle.
             if !state.closing {
                 state.worker = None;
             }
             return;
         };
-        let running = Running { id, cancel: Cancel::new(), progress: Arc::default() };
+        let Some(Waiting { store, id, not_before }) = state.waiting.remove(due) else { continue };
+        let is_again = not_before.is_some();
+        let running = Running { id, cancel: Cancel::new(), progress: Arc::default(), is_again };
+        // Whoever waited for it was answered the first time.
+        running.progress.is_over.store(is_again, Ordering::Relaxed);
         state.running = Some(running.clone());
         drop(state);
 
-        let failure = guard(|| run_locked(&store, &running, threads)).err();
-        if let Some(error) = &failure {
+        let outcome = guard(|| run_locked(&store, &running, threads));
+        if let Err(error) = &outcome {
             store.log().warning(&running.id, || {
                 format!("the background work on snapshot {} is left to the next opener: {error}", running.id)
             });
         }
         // Before anyone is told: whoever waited for the end finds how it ended.
         let mut state = shared.lock();
-        if let Some(error) = failure {
-            state.failures.insert(running.id, (error.kind(), error.message().to_owned()));
-        }
         state.running = None;
+        match outcome {
+            Err(error) => {
+                state.failures.insert(running.id, (error.kind(), error.message().to_owned()));
+            }
+            // A closing handle leaves it to the next opener, and one that was stopped is someone else's now.
+            Ok(Outcome::AwaitsReaders) if !state.closing && !running.cancel.is_cancelled() => {
+                let not_before = Some(Instant::now() + LOOK_AGAIN);
+                state.waiting.push_back(Waiting { store, id: running.id, not_before });
+            }
+            Ok(Outcome::AwaitsReaders | Outcome::Ended) => {}
+        }
         drop(state);
         shared.changed.notify_all();
     }
@@ -219,11 +256,11 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
 ///
 /// # Errors
 /// What cannot be written into the record, or done later by itself: the next opener tries.
-fn run_locked(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<()> {
-    let Some(_job) = store.try_job(&running.id)? else { return Ok(()) };
+fn run_locked(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<Outcome> {
+    let Some(_job) = store.try_job(&running.id)? else { return Ok(Outcome::Ended) };
     match guard(|| run(store, running, threads)) {
-        Err(error) if error.kind() == Kind::Cancelled => Ok(()),
-        Err(error) if error.kind() == Kind::NotFound => store.end_job(&running.id),
+        Err(error) if error.kind() == Kind::Cancelled => Ok(Outcome::Ended),
+        Err(error) if error.kind() == Kind::NotFound => store.end_job(&running.id).map(|()| Outcome::Ended),
         outcome => outcome,
     }
 }

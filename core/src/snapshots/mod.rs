@@ -7,6 +7,7 @@ mod compress;
 pub(crate) mod create;
 mod delete;
 mod disks;
+mod fork;
 mod get;
 mod inspect;
 mod job;
@@ -28,7 +29,9 @@ use crate::call::Call;
 use crate::error::Result;
 use crate::hypeman::Hypeman;
 use crate::panic::guard;
-use crate::types::{CompressionConfig, Inspection, Snapshot, SnapshotFilter, VerifyReport};
+use crate::types::{
+    CompressionConfig, ForkSnapshot, Inspection, Instance, Snapshot, SnapshotFilter, VerifyReport,
+};
 
 pub(crate) use jobs::Jobs;
 pub use memory::MemoryImage;
@@ -121,6 +124,24 @@ impl Snapshots<'_> {
     /// `timeout`, `closed`, errors of the disk.
     pub fn verify(&self, id: &str, call: Call<'_>) -> Result<VerifyReport> {
         guard(|| verify::verify(self.hm, id, call))
+    }
+
+    /// Makes a new instance of the snapshot `id`, with files of its own: where the file system reflinks, it shares
+    /// their blocks with the snapshot and with its other forks. The source may be gone; the snapshot stays as it is.
+    ///
+    /// The targets are those of [`crate::InstanceSnapshots::restore`]. With `Running`, the image is loaded into the VMM
+    /// that waits at `api_socket` (cloud-hypervisor, firecracker). QEMU opens its disks when it starts: fork to
+    /// `Standby`, start it with the disks of the new instance, then restore the snapshot onto that. Paths in
+    /// cloud-hypervisor's configuration are rewritten; firecracker must find the fork's files where the source's were, by a
+    /// mount namespace or a link, and is refused else.
+    ///
+    /// # Errors
+    /// `invalid_request`, `not_found`, `conflict` (name or place taken; handed out before, with `duplicates` deny),
+    /// `incompatible` (each mismatch is named), `invalid_state` (a VMM with a VM), `not_supported`, `busy`, `corrupt`,
+    /// `hypervisor`, `no_space`, `permission`, `timeout`, `cancelled`, `closed`, `io`. After each, there is no new
+    /// instance.
+    pub fn fork(&self, id: &str, request: &ForkSnapshot, call: Call<'_>) -> Result<Instance> {
+        guard(|| fork::fork(self.hm, id, request, call))
     }
 
     /// Opens the guest memory of `id` for reading at any offset, while it is being compressed, too.

@@ -9,6 +9,7 @@ use crate::hypeman::Hypeman;
 use crate::hypervisor::{self, Peer, RunState};
 use crate::store::Store;
 use crate::store::intents::Intent;
+use crate::store::journals::Purpose;
 use crate::sys::process;
 
 /// For reaching a VMM that a dead opener had paused. A silent one is left to the opener after us.
@@ -28,13 +29,14 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
     for instance in store.journals()? {
         if let Some(_turn) = store.try_turn(&instance)? {
             // One that cannot be brought to its end now is tried again by its instance's next restore.
-            if let Err(error) = super::restore::recover(store, &instance) {
+            if let Err(error) = recover_journal(store, &instance) {
                 store.log().warning(&instance, || {
                     format!("the restore of instance {instance} that was cut off could not be brought to its end: {error}")
                 });
             }
         }
     }
+    store.clear_dead_notes()?;
     store.clear_dead_stages()?;
     store.trim_changes()?;
     // Trash that cannot be emptied keeps no one from working.
@@ -54,6 +56,15 @@ pub(super) fn wake_instance(store: &Store, instance: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Brings the restore or fork of `instance` that a dead owner left to its end. The caller has the turn.
+pub(super) fn recover_journal(store: &Store, instance: &str) -> Result<()> {
+    match store.journal(instance)? {
+        None => Ok(()),
+        Some(journal) if journal.purpose == Purpose::Fork => super::fork::recover(store, &journal),
+        Some(journal) => super::restore::exchange::recover(store, journal),
+    }
 }
 
 /// Acts on one intent, unless its owner lives, and forgets it when the VM is as it was.

@@ -1,7 +1,7 @@
-//! Journals of restores: which siblings were built, which are being exchanged with the live ones, and in which
-//! direction. A restore whose owner died is carried on from its journal, forward or back, by the next opener.
+//! Journals of restores and forks: which siblings were built, which are being put into place, and in which direction.
+//! One whose owner died is carried on from its journal, forward or back, by the next opener.
 //!
-//! And what a restore has put into place, so that a later load can tell that it is still there and untouched.
+//! And what a restore or a fork has put into place, so that a later load can tell that it is still there and untouched.
 
 use std::path::PathBuf;
 
@@ -12,12 +12,25 @@ use super::{Store, json};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
 
-/// The journal of one restore. There is at most one for an instance, whose turn its owner has.
+/// The journal of one restore or fork. There is at most one for an instance, whose turn its owner has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Journal {
     pub(crate) instance_id: String,
+    #[serde(default)]
+    pub(crate) purpose: Purpose,
     pub(crate) step: Step,
     pub(crate) exchanges: Vec<Exchange>,
+}
+
+/// What the siblings are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Purpose {
+    /// They take the place of the live ones of an instance.
+    #[default]
+    Restore,
+    /// They become a new instance, of which nothing is there before. Its registration is what makes it one.
+    Fork,
 }
 
 /// How far a restore is: what is to be done with its siblings if no one does.
@@ -26,13 +39,14 @@ pub(crate) struct Journal {
 pub(crate) enum Step {
     /// Being built: they are removed.
     Building,
-    /// Whole and on the disk: they are exchanged with the live ones, and those are removed.
+    /// Whole and on the disk: they are exchanged with the live ones, and those are removed. Of a fork that is not
+    /// registered yet, all are removed.
     Forward,
     /// An exchange failed: those that were made are undone.
     Back,
 }
 
-/// A sibling that takes the place of a live directory or disk.
+/// A sibling that takes the place of a live directory or disk, or an empty one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Exchange {
     /// The directory that holds both.
@@ -52,6 +66,16 @@ pub(crate) struct Placed {
     pub(crate) boot_id: String,
     pub(crate) ticks: u64,
     pub(crate) files: Vec<PlacedFile>,
+    /// Whether guest memory is among the files. Without it, only a page server can give it to the VMM.
+    #[serde(default = "yes")]
+    pub(crate) has_memory: bool,
+    /// Which copy of the memory this is; `None` where that is counted when the guest runs.
+    #[serde(default)]
+    pub(crate) generation: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A file as it was put into place.
@@ -81,6 +105,20 @@ impl Store {
         let entries = self.private()?.journals.entries()?;
         let names = entries.iter().filter_map(|entry| entry.name.to_str()?.strip_suffix(".json"));
         Ok(names.filter(|name| !name.starts_with('.')).map(str::to_owned).collect())
+    }
+
+    /// Removes the notes that dead owners were writing.
+    pub(crate) fn clear_dead_notes(&self) -> Result<()> {
+        let private = self.private()?;
+        for dir in [&private.journals, &private.placed] {
+            for entry in dir.entries()? {
+                let Some(id) = entry.name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
+                if let Ok(Some(_turn)) = self.try_turn(id) {
+                    dir.unlink(&entry.name)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn journal(&self, instance_id: &str) -> Result<Option<Journal>> {

@@ -1,7 +1,7 @@
 //! Who works on what: byte-range locks on files that are never removed.
 //!
 //! `locks/{id}.snapshot` byte 0 is the job (the making of the snapshot, then its compression, its rewriting), byte 1
-//! its readers. `locks/{id}.instance` is the turn to capture an instance. Holding any of them says that its owner
+//! its readers, byte 2 its generation. `locks/{id}.instance` is the turn to capture an instance. Holding any of them says that its owner
 //! lives; there are no clocks.
 
 use std::path::Path;
@@ -15,6 +15,7 @@ use crate::types::is_safe_id;
 
 const JOB: i64 = 0;
 const READERS: i64 = 1;
+const GENERATION: i64 = 2;
 
 /// How often a lock that someone else holds is looked at again: a dead owner is noticed within 50 ms.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -38,6 +39,11 @@ impl Store {
     /// Takes the readers' byte of snapshot `id` for oneself, if no one reads it.
     pub(crate) fn try_no_readers(&self, id: &str) -> Result<Option<ByteLock>> {
         self.try_lock(&format!("{}.snapshot", checked(id)?), READERS, Sharing::Exclusive)
+    }
+
+    /// Waits for the right to count the next generation of snapshot `id`, which takes moments.
+    pub(super) fn generation_lock(&self, id: &str, limit: &Limit) -> Result<ByteLock> {
+        wait(limit, || self.try_lock(&format!("{}.snapshot", checked(id)?), GENERATION, Sharing::Exclusive))
     }
 
     /// Takes the turn to capture or forget instance `id`, if no one has it.

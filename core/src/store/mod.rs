@@ -5,6 +5,7 @@
 //! snapshots/{id}/snapshot.json         the record (vendor's keys)
 //! snapshots/{id}/guest/                the payload
 //! snapshots/{id}/libhypeman.json       our sidecar
+//! snapshots/{id}/libhypeman.generation how often its memory was handed out
 //! snapshots/.libhypeman/
 //!     staging/{id}/                    a snapshot that is being made; staging/{id}.json: a record being rewritten
 //!     names/{sha256}                   name claims
@@ -12,7 +13,7 @@
 //!     intents/{id}.json                a VM that is paused for snapshot {id}
 //!     jobs/{id}                        a compression, or checksums, that must come to an end
 //!     instances/{id}.json              registered instances
-//!     journals/{instance}.json            a restore under way; placed/{instance}.json: what the last one left
+//!     journals/{instance}.json            a restore or fork under way; placed/{instance}.json: what the last one left
 //!     trash/                           what is being deleted
 //!     catalogue/changes                ids that changed, for the caches of other handles
 //! ```
@@ -22,6 +23,7 @@
 mod catalogue;
 pub(crate) mod checksums;
 mod durable;
+mod generation;
 pub(crate) mod intents;
 mod jobs;
 pub(crate) mod journals;
@@ -225,6 +227,13 @@ impl Store {
     /// Opens the directory of the vendor's instance `id`, if there is one.
     pub(crate) fn guest_dir(&self, id: &str) -> Result<Option<Dir>> {
         if is_safe_id(id) { self.root.dir_if_any(Path::new("guests").join(id)) } else { Ok(None) }
+    }
+
+    /// Opens `guests/`, making it where it is missing.
+    pub(crate) fn ensure_guests(&self) -> Result<Dir> {
+        let guests = self.root.ensure_dir("guests")?;
+        self.durable.dir(&self.root)?;
+        Ok(guests)
     }
 
     /// The ids of the vendor's instances.

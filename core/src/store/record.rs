@@ -3,7 +3,7 @@
 //! Keys that we do not know are kept as they are, in their order: a newer server's, and all of `stored_metadata`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -127,6 +127,12 @@ impl Record {
             uncompressed_size_bytes: wire.uncompressed_size_bytes.filter(|bytes| *bytes != 0),
         };
         Ok(Self { snapshot, file })
+    }
+
+    /// Where the source's directory was, as the record says: a text that anyone may have written.
+    pub(crate) fn source_directory(&self) -> Option<PathBuf> {
+        let path = Path::new(self.file.get("stored_metadata")?.get("DataDir")?.as_str()?);
+        path.is_absolute().then(|| path.to_owned())
     }
 
     /// The bytes to write: two-space JSON, as the vendor's.

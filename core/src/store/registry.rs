@@ -1,5 +1,6 @@
 //! Registered instances: a file each. And the vendor's, as its server left them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,17 @@ pub(crate) struct Registration {
     pub(crate) disks: Vec<Disk>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) compression: Option<CompressionConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) forked_from: Option<ForkedFrom>,
+}
+
+/// Where a fork comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ForkedFrom {
+    pub(crate) snapshot_id: String,
+    /// Where disks from outside the source's directory are, by their paths at capture; the others are in the fork's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) disks: BTreeMap<PathBuf, PathBuf>,
 }
 
 /// What we need of the vendor's `guests/{id}/metadata.json`; its keys are Go field names.
@@ -85,6 +97,11 @@ impl Store {
         let found: Registration =
             serde_json::from_value(json::read(&file, &path)?).map_err(|e| json::damaged(&path, e))?;
         if found.id == id { Ok(Some(found)) } else { Err(json::damaged(&path, "it is of another instance")) }
+    }
+
+    /// Tells whether `id` is registered, readable or not.
+    pub(crate) fn is_registered(&self, id: &str) -> Result<bool> {
+        Ok(self.private()?.instances.stat(format!("{id}.json"))?.is_some())
     }
 
     /// Makes a registration durable. The caller has the registry lock.

@@ -9,7 +9,7 @@ use super::checksums::Checksums;
 use super::{SIDECAR, Store, json};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
-use crate::types::Capture;
+use crate::types::{Capture, Disk};
 
 const FORMAT: u32 = 1;
 /// What stands in front of the seal, whose digits are zeros while it is made. No text within JSON can hold it.
@@ -24,6 +24,9 @@ pub(crate) struct Sidecar {
     /// Disks from outside the instance directory: where they lie in the payload and where they came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) disks: Vec<OutsideDisk>,
+    /// Disks in the instance directory that the host had named, by their paths in it and so in the payload.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) inside_disks: Vec<Disk>,
     /// Of every file of the payload; absent until they are made, after the acknowledgement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) checksums: Option<Checksums>,
@@ -45,9 +48,10 @@ pub(crate) struct OutsideDisk {
 }
 
 impl Sidecar {
-    pub(crate) fn new(capture: Capture, disks: Vec<OutsideDisk>) -> Self {
+    pub(crate) fn new(capture: Capture, disks: Vec<OutsideDisk>, inside_disks: Vec<Disk>) -> Self {
         let (checksums, others) = (None, Map::new());
-        Self { format: FORMAT, capture, disks, checksums, sidecar_xxh3: UNSEALED.to_owned(), others }
+        let sidecar_xxh3 = UNSEALED.to_owned();
+        Self { format: FORMAT, capture, disks, inside_disks, checksums, sidecar_xxh3, others }
     }
 
     /// Reads the sidecar of the snapshot in `dir`, if it has one.
@@ -116,7 +120,8 @@ mod tests {
     fn every_flipped_bit_of_a_sidecar_breaks_its_seal_and_newer_keys_are_kept() {
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::open(temp.path()).unwrap();
-        let mut sidecar = Sidecar::new(Capture::of(InstanceState::Running, Host::default()), Vec::new());
+        let mut sidecar =
+            Sidecar::new(Capture::of(InstanceState::Running, Host::default()), Vec::new(), Vec::new());
         sidecar.others.insert("newer".to_owned(), serde_json::json!({"sidecar_xxh3": "of something else"}));
         let mut checksums = Checksums::new([3].into_iter());
         checksums.files.push(FileChecksums::new("disk", 3, &[7]));

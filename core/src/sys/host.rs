@@ -11,16 +11,22 @@ pub(crate) fn host() -> Host {
         |_| (String::new(), std::env::consts::ARCH.to_owned()),
         |name| (name.release().to_string_lossy().into_owned(), name.machine().to_string_lossy().into_owned()),
     );
-    let cpu_model = std::fs::read_to_string("/proc/cpuinfo")
-        .ok()
-        .and_then(|text| {
-            text.lines()
-                .find(|line| line.starts_with("model name"))
-                .and_then(|line| line.split_once(':'))
-                .map(|(_, model)| model.trim().to_owned())
-        })
-        .unwrap_or_default();
-    Host { kernel, architecture, cpu_model }
+    let facts = std::fs::read_to_string("/proc/cpuinfo").map(|text| cpu(&text)).unwrap_or_default();
+    Host { kernel, architecture, ..facts }
+}
+
+/// The facts of the first CPU in the text of `/proc/cpuinfo`, in the words of x86 or of arm64.
+fn cpu(text: &str) -> Host {
+    let value = |names: [&str; 2]| {
+        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(name, _)| names.contains(&name.trim())).map_or("", |(_, value)| value.trim())
+    };
+    Host {
+        cpu_vendor: value(["vendor_id", "CPU implementer"]).to_owned(),
+        cpu_model: value(["model name", "CPU part"]).to_owned(),
+        cpu_flags: value(["flags", "Features"]).to_owned(),
+        ..Host::default()
+    }
 }
 
 /// Bytes of memory that programs can still take without swapping; `None` where the system does not tell.
@@ -38,4 +44,25 @@ pub(crate) fn is_network_fs(path: &Path) -> Result<bool> {
     let fs =
         statfs(path).map_err(|e| Error::io("look at the file system of", path, &e.into()))?.filesystem_type();
     Ok([NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, FUSE_SUPER_MAGIC].contains(&fs) || OTHERS.contains(&fs.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_is_read_in_the_words_of_its_architecture() {
+        let intel = "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon: 5\nflags\t\t: fpu sse2\n\nprocessor\t: 1\nflags\t: x\n";
+        let arm = "processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n";
+        let of = |vendor: &str, model: &str, flags: &str| Host {
+            cpu_vendor: vendor.to_owned(),
+            cpu_model: model.to_owned(),
+            cpu_flags: flags.to_owned(),
+            ..Host::default()
+        };
+        assert_eq!(cpu(intel), of("GenuineIntel", "Xeon: 5", "fpu sse2"));
+        assert_eq!(cpu(arm), of("0x41", "0xd0c", "fp asimd"));
+        assert_eq!(cpu(""), Host::default());
+        assert!(!host().kernel.is_empty() && !host().cpu_flags.is_empty());
+    }
 }

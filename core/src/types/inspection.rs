@@ -17,6 +17,9 @@ pub struct Inspection {
     /// How it was captured; absent for snapshots that libhypeman did not make.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
+    /// How often its memory was handed out, by restores and forks. Each of those VMs has a number of its own, from 1
+    /// to this.
+    pub generation: u64,
 }
 
 /// A file of a payload.
@@ -55,6 +58,9 @@ pub struct Capture {
     /// The path of the memory file beneath `guest/`, without the suffix of a compressed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_file: Option<String>,
+    /// The version of the form of the VMM's own state, where that tells it (firecracker).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_format: Option<String>,
     /// The machine on which it was captured.
     pub host: Host,
     /// The libhypeman that captured it.
@@ -70,6 +76,12 @@ pub struct Host {
     pub architecture: String,
     /// Model of the CPU, as the kernel names it.
     pub cpu_model: String,
+    /// Maker of the CPU; empty in snapshots that were captured before this was noted.
+    #[serde(default)]
+    pub cpu_vendor: String,
+    /// What the CPU can do: the kernel's names of it, with a space between any two.
+    #[serde(default)]
+    pub cpu_flags: String,
 }
 
 impl Capture {
@@ -83,6 +95,7 @@ impl Capture {
             hypervisor_version: None,
             memory_format: None,
             memory_file: None,
+            state_format: None,
             host,
             libhypeman_version: crate::VERSION.to_owned(),
         }

@@ -142,6 +142,9 @@ pub struct Instance {
     /// Default compression of its snapshots.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<CompressionConfig>,
+    /// Which copy of its snapshot's memory it has, counted from 1: told by the restore or fork that gave it that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
 }
 
 /// What the host tells us of a VM that it runs.

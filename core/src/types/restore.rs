@@ -22,8 +22,44 @@ pub struct RestoreSnapshot {
     pub on_demand: bool,
     /// Let the VMM get guest memory from the userfaultfd server that listens at this socket (firecracker).
     pub uffd_socket: Option<PathBuf>,
-    /// Load although the VMM's version or the host differs from what was recorded.
+    /// Restore although the VMM or the host differs from what was recorded.
     pub allow_incompatible: bool,
+    /// Whether memory that was handed out before may be so again.
+    pub duplicates: Duplicates,
+}
+
+/// Whether two VMs may come of one memory: they share random numbers, keys and clocks until their guests draw new
+/// ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Duplicates {
+    /// `allow`: any number of them.
+    #[default]
+    Allow,
+    /// `deny`: a restore or fork is refused (`conflict`) when there was one before.
+    Deny,
+}
+
+impl Duplicates {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Allow, Self::Deny];
+
+    /// The name in every language.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+
+    /// Finds one by its name.
+    ///
+    /// # Errors
+    /// `invalid_request` for any other name.
+    pub fn parse(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name).ok_or_else(|| {
+            Error::new(Kind::InvalidRequest, format!("duplicates must be one of allow, deny, got {name:?}"))
+        })
+    }
 }
 
 /// What a restore brings about.
@@ -40,6 +76,10 @@ impl RestoreSnapshot {
         let refuse = |what: String| Err(Error::new(Kind::InvalidRequest, what));
         if self.on_demand && self.uffd_socket.is_some() {
             return refuse("on_demand and uffd_socket are two ways of one thing; choose one".to_owned());
+        }
+        if let Some(socket) = self.api_socket.as_ref().filter(|socket| !socket.is_absolute()) {
+            return refuse(format!("api_socket must be an absolute path, got {:?}", socket.display()))
+                .map_err(|error: Error| error.at(socket));
         }
         let asked = match self.target_state {
             None => None,

@@ -44,7 +44,12 @@ FILLED(hypeman_restore_options,
            + SIZE(hypeman_restore_options, api_socket) + SIZE(hypeman_restore_options, network_overrides)
            + SIZE(hypeman_restore_options, network_override_count) + SIZE(hypeman_restore_options, on_demand)
            + SIZE(hypeman_restore_options, allow_incompatible) + SIZE(hypeman_restore_options, uffd_socket)
-           + SIZE(hypeman_restore_options, call));
+           + SIZE(hypeman_restore_options, call) + SIZE(hypeman_restore_options, duplicates));
+FILLED(hypeman_disk_place, SIZE(hypeman_disk_place, from) + SIZE(hypeman_disk_place, to));
+FILLED(hypeman_fork_options,
+       SIZE(hypeman_fork_options, struct_size) + SIZE(hypeman_fork_options, directory)
+           + SIZE(hypeman_fork_options, disks) + SIZE(hypeman_fork_options, disk_count)
+           + SIZE(hypeman_fork_options, restore));
 FILLED(hypeman_call_options,
        SIZE(hypeman_call_options, struct_size) + SIZE(hypeman_call_options, timeout_ms)
            + SIZE(hypeman_call_options, cancel) + SIZE(hypeman_call_options, progress)
@@ -74,6 +79,8 @@ AT(hypeman_list_options, tag_count, 48);
 ENDS(hypeman_list_options, 56);
 AT(hypeman_restore_options, call, 56);
 ENDS(hypeman_restore_options, 64);
+AT(hypeman_fork_options, restore, 32);
+ENDS(hypeman_fork_options, 40);
 AT(hypeman_call_options, user, 32);
 ENDS(hypeman_call_options, 40);
 #endif

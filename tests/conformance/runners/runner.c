@@ -216,7 +216,28 @@ static char *restore(const cJSON *args)
     hypeman_instance *instance;
     hypeman_restore_options options = HYPEMAN_RESTORE_OPTIONS_INIT;
     options.target_state = text(args, "target_state");
+    options.duplicates = text(args, "duplicates");
     hypeman_snapshot_restore(hm, text(args, "snapshot_id"), text(args, "id"), &options, &instance, &err);
+    return an_instance(instance);
+}
+
+static char *fork_snapshot(const cJSON *args)
+{
+    hypeman_instance *instance;
+    hypeman_disk_place disks[8];
+    hypeman_restore_options restored = HYPEMAN_RESTORE_OPTIONS_INIT;
+    hypeman_fork_options options = HYPEMAN_FORK_OPTIONS_INIT;
+    const cJSON *place;
+    cJSON_ArrayForEach(place, cJSON_GetObjectItemCaseSensitive(args, "disks")) {
+        disks[options.disk_count].from = place->string;
+        disks[options.disk_count++].to = place->valuestring;
+    }
+    restored.target_state = text(args, "target_state");
+    restored.duplicates = text(args, "duplicates");
+    options.directory = text(args, "directory");
+    options.disks = disks;
+    options.restore = &restored;
+    hypeman_snapshot_fork(hm, text(args, "id"), text(args, "name"), &options, &instance, &err);
     return an_instance(instance);
 }
 
@@ -269,6 +290,7 @@ static char *call(const char *name, const cJSON *args)
     if (strcmp(name, "instances.list") == 0) return list_instances();
     if (strcmp(name, "instances.snapshots.create") == 0) return create(args);
     if (strcmp(name, "instances.snapshots.restore") == 0) return restore(args);
+    if (strcmp(name, "snapshots.fork") == 0) return fork_snapshot(args);
     if (strcmp(name, "snapshots.list") == 0) return list_snapshots(args);
     if (strcmp(name, "snapshots.inspect") == 0) return inspect(id);
     if (strcmp(name, "snapshots.verify") == 0) return verify(id);

@@ -13,6 +13,7 @@ const calls = {
     hm.instances.snapshots.create(id, body, { timeout }),
   'instances.snapshots.restore': (hm, { snapshot_id: snapshotID, ...body }) =>
     hm.instances.snapshots.restore(snapshotID, body),
+  'snapshots.fork': (hm, { id, ...body }) => hm.snapshots.fork(id, body),
   'snapshots.list': (hm, filter) => hm.snapshots.list(filter),
   'snapshots.get': (hm, { id }) => hm.snapshots.get(id),
   'snapshots.delete': (hm, { id }) => hm.snapshots.delete(id),

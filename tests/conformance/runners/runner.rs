@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, CompressionConfig, CreateSnapshot, Disk, Durability, Error, Hypeman, InstanceState, Options,
-    RegisterInstance, RestoreSnapshot, SnapshotFilter,
+    Call, CompressionConfig, CreateSnapshot, Disk, Duplicates, Durability, Error, ForkSnapshot, Hypeman,
+    InstanceState, Options, RegisterInstance, RestoreSnapshot, SnapshotFilter,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,6 +57,7 @@ fn call(hm: &Hypeman, name: &str, args: &Args) -> Result<Value, Error> {
             let snapshot_id = args.text("snapshot_id").unwrap_or_default();
             instances.snapshots().restore(&snapshot_id, &id(), &args.restoration()?, args.limit()).map(json)
         }
+        "snapshots.fork" => snapshots.fork(&id(), &args.forking()?, args.limit()).map(json),
         "snapshots.list" => snapshots.list(&args.filter()).map(json),
         "snapshots.get" => snapshots.get(&id()).map(json),
         "snapshots.delete" => snapshots.delete(&id()).map(json),
@@ -118,7 +119,18 @@ impl Args {
 
     fn restoration(&self) -> Result<RestoreSnapshot, Error> {
         let target_state = self.text("target_state").map(|name| InstanceState::parse(&name)).transpose()?;
-        Ok(RestoreSnapshot { target_state, ..RestoreSnapshot::default() })
+        let duplicates = self.text("duplicates").map(|name| Duplicates::parse(&name)).transpose()?;
+        let duplicates = duplicates.unwrap_or_default();
+        Ok(RestoreSnapshot { target_state, duplicates, ..RestoreSnapshot::default() })
+    }
+
+    fn forking(&self) -> Result<ForkSnapshot, Error> {
+        Ok(ForkSnapshot {
+            name: self.text("name").unwrap_or_default(),
+            directory: self.get("directory"),
+            disks: self.get("disks").unwrap_or_default(),
+            restore: self.restoration()?,
+        })
     }
 
     fn filter(&self) -> SnapshotFilter {

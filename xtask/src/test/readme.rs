@@ -32,9 +32,11 @@ pub fn readme() -> Result<Counts> {
         let source = directory.join(format!("snippet{index}"));
         let code = in_place(&snippet.code, &directory.join("data"), &vm);
         let outcome = prepare(&snippet.language, &code, &source).and_then(|command| match command {
-            Some(mut command) => {
-                command.env("HYPEMAN_DATA_DIR", directory.join("data")).current_dir(&directory).read().map(Some)
-            }
+            Some(mut command) => command
+                .env("HYPEMAN_DATA_DIR", directory.join("data"))
+                .current_dir(&directory)
+                .read()
+                .map(Some),
             None => Ok(None),
         });
         match outcome {
@@ -100,7 +102,10 @@ fn shell(script: &Path) -> Result<Command> {
     cargo().args(["build", "--quiet", "--package", "hypeman-cli"]).run()?;
     let mut command = program("bash");
     let path = std::env::var("PATH").unwrap_or_default();
-    command.args(["-euo", "pipefail"]).arg(script).env("PATH", format!("{}/debug:{path}", target().display()));
+    command
+        .args(["-euo", "pipefail"])
+        .arg(script)
+        .env("PATH", format!("{}/debug:{path}", target().display()));
     Ok(command)
 }
 

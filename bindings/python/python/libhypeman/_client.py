@@ -242,6 +242,7 @@ class InstanceSnapshots:
         on_demand: bool = False,
         uffd_socket: StrPath | None = None,
         allow_incompatible: bool = False,
+        duplicates: str = "allow",
         timeout: float | None = None,
         progress: Callable[[Progress], object] | None = None,
         cancel: CancelToken | None = None,
@@ -259,7 +260,8 @@ class InstanceSnapshots:
         - ``network_overrides``: other devices of the host for network interfaces, by interface id (firecracker).
         - ``on_demand``: the guest runs while the VMM still reads its memory (cloud-hypervisor 52 and later).
         - ``uffd_socket``: of a userfaultfd server that gives the VMM its memory (firecracker).
-        - ``allow_incompatible``: load although the VMM's version or the host differs from what was recorded.
+        - ``allow_incompatible``: restore although the VMM or the host differs from what was recorded.
+        - ``duplicates``: ``deny`` refuses memory that was handed out before (`ConflictError`); default ``allow``.
 
         ``timeout``, ``progress`` and ``cancel`` are as in `create`.
 
@@ -277,6 +279,7 @@ class InstanceSnapshots:
             on_demand,
             uffd_socket,
             allow_incompatible,
+            duplicates,
             timeout,
             progress,
             cancel,
@@ -350,6 +353,58 @@ class Snapshots:
         Raises `NotFoundError`, `BusyError` when another process compresses it.
         """
         return self._handle.cancel_compression(id)
+
+    def fork(
+        self,
+        id: str,
+        *,
+        name: str,
+        directory: StrPath | None = None,
+        disks: Mapping[StrPath, StrPath] | None = None,
+        target_state: str | None = None,
+        api_socket: StrPath | None = None,
+        network_overrides: Mapping[str, str] | None = None,
+        on_demand: bool = False,
+        uffd_socket: StrPath | None = None,
+        allow_incompatible: bool = False,
+        duplicates: str = "allow",
+        timeout: float | None = None,
+        progress: Callable[[Progress], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Instance:
+        """Makes a new instance of a snapshot, with files of its own. The source may be gone.
+
+        Where the file system reflinks, the files share their blocks with the snapshot, which stays as it is.
+
+        - ``name``: 1-63 of ``[a-z0-9-]``, no dash at either end, unique among instances.
+        - ``directory``: the new one, which is made; default ``guests/{id}`` in the data directory.
+        - ``disks``: where disks from outside the source's directory go, by their paths at capture; the others go into
+          ``disks/`` of the new directory. A read-only one may be given a file that is there: it is used as it is.
+
+        The rest is as in `InstanceSnapshots.restore`. To become ``Running`` in one call, a VMM must wait at
+        ``api_socket`` (cloud-hypervisor, firecracker). QEMU opens its disks when it starts: fork to ``Standby``, start
+        it with the disks of the new instance, then restore the snapshot onto that. firecracker must find the fork's
+        files where the source's were, by a mount namespace or a link.
+
+        Raises as `InstanceSnapshots.restore`; `ConflictError` when the name or a place is taken. After each there is
+        no new instance.
+        """
+        return self._handle.fork(
+            id,
+            name,
+            directory,
+            dict(disks or {}),
+            target_state,
+            api_socket,
+            dict(network_overrides or {}),
+            on_demand,
+            uffd_socket,
+            allow_incompatible,
+            duplicates,
+            timeout,
+            progress,
+            cancel,
+        )
 
     def inspect(self, id: str) -> Inspection:
         """Tells what the 14 fields cannot say: files, sizes on disk, how it was captured.

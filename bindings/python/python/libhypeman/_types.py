@@ -275,6 +275,8 @@ class Instance(Record):
     disks: tuple[Disk, ...] = ()
     compression: CompressionConfig | None = None
     """Default compression of its snapshots."""
+    generation: int | None = None
+    """Which copy of its snapshot's memory it has, from 1: told by the restore or fork that gave it that."""
     _created_at_text: str | None = field(default=None, repr=False, compare=False, kw_only=True)
 
 
@@ -296,6 +298,9 @@ class Host(Record):
     kernel: str
     architecture: str
     cpu_model: str
+    cpu_vendor: str
+    cpu_flags: str
+    """What the CPU can do, in the kernel's words, with a space between any two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +322,8 @@ class Capture(Record):
     """``qemu-stream``, ``qemu-mapped-ram``, ``cloud-hypervisor-ranges`` or ``raw``."""
     memory_file: str | None = None
     """Beneath ``guest/``, without the suffix of a compressed one."""
+    state_format: str | None = None
+    """The version of the form of the VMM's own state, where that tells it (firecracker)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +334,8 @@ class Inspection(Record):
     files: tuple[PayloadFile, ...]
     allocated_bytes: int
     """What the payload occupies on the disk; less than ``size_bytes`` where files are sparse."""
+    generation: int
+    """How often its memory was handed out, by restores and forks, each of which has a number of its own."""
     capture: Capture | None = None
     """Absent for snapshots that libhypeman did not make."""
 

@@ -17,20 +17,39 @@ mod relocate;
 mod tests;
 
 use std::fs::File;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use self::api::Api;
+use self::image::CONFIG;
 use self::load::Staging;
 use self::migration::Handover;
 use self::prepare::Plan;
 use super::full_disk::check_room;
 use super::reach::{self, Access};
-use super::{CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm};
+use super::{CAPTURE_DIRECTORY, CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm};
 use crate::call::Limit;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
+use crate::sys::dir::Dir;
 
 /// The program, for people.
 const NAME: &str = "cloud-hypervisor";
+
+/// Rewrites the configuration of the image in the instance directory `instance`, if there is one.
+pub(super) fn relocate(instance: &Dir, moved: &[(PathBuf, PathBuf)]) -> Result<()> {
+    let Some(image) = instance.dir_if_any(CAPTURE_DIRECTORY)? else { return Ok(()) };
+    if image.stat(CONFIG)?.is_none() {
+        return Ok(());
+    }
+    let (path, text) = image::read(image.path(), &image.to_file()?, CONFIG)?;
+    let mut config: Value = serde_json::from_slice(&text).map_err(|e| image::unreadable(&path, &e))?;
+    relocate::paths(&mut config, moved)?;
+    image.unlink(CONFIG)?;
+    let text = config.to_string();
+    image.create_new(CONFIG)?.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, &e))
+}
 
 /// A conversation with one cloud-hypervisor.
 #[derive(Debug)]

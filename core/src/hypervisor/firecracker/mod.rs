@@ -11,6 +11,7 @@ mod state_file;
 #[cfg(test)]
 mod tests;
 
+use std::io::Read;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -18,9 +19,10 @@ use serde_json::{Value, json};
 
 use self::message::{Fault, Instance};
 use super::http::{Answer, Client};
-use super::{CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, patience};
+use super::{CAPTURE_DIRECTORY, CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, patience};
 use crate::call::Limit;
 use crate::error::{Kind, Result};
+use crate::sys::dir::Dir;
 
 /// The program, for people.
 const NAME: &str = "firecracker";
@@ -31,6 +33,14 @@ const MEMORY_FILE: &str = "memory";
 
 /// Guest memory as it is: its regions one after the other, in the order of their guest-physical addresses.
 const MEMORY_FORMAT: &str = "raw";
+
+/// The version of the state file in `payload`, if there is a good one.
+pub(super) fn state_format(payload: &Dir) -> Option<String> {
+    let file = payload.read(Path::new(CAPTURE_DIRECTORY).join(STATE_FILE)).ok()?;
+    let mut state = Vec::new();
+    file.take(state_file::LARGEST_BYTES).read_to_end(&mut state).ok()?;
+    state_file::examine(&state).ok()?.format
+}
 
 /// A conversation with one Firecracker.
 #[derive(Debug)]

@@ -1,8 +1,10 @@
-//! Building the siblings of a restore: a copy of the payload, with memory expanded to its raw form.
+//! Building the siblings of a restore, or what a fork consists of: a copy of the payload, with memory expanded to its
+//! raw form.
 
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
+use super::moved::Moved;
 use crate::call::{Call, Phase};
 use crate::copy::{Task, copy_all};
 use crate::error::{Error, Kind, Result};
@@ -13,49 +15,76 @@ use crate::memory;
 use crate::store::payload::Memory;
 use crate::store::sidecar::OutsideDisk;
 use crate::sys::dir::{Dir, EntryKind};
+use crate::types::{RestoreSnapshot, RestoreTarget};
 
-/// What of a snapshot is put into place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
-    All,
-    /// All but guest memory, which the VMM is given by descriptor.
-    WithoutMemory,
-    /// No image of the VM: it is stopped.
-    WithoutImage,
+/// A directory or disk that is built: in the place of a live one, or as a new one.
+pub(in crate::snapshots) struct Target {
+    pub(in crate::snapshots) path: PathBuf,
+    /// A disk from outside the directory: its path in the payload. `None` for the instance directory.
+    pub(in crate::snapshots) disk: Option<PathBuf>,
+    /// Parts of the payload that do not go into the instance directory.
+    pub(in crate::snapshots) elsewhere: Vec<PathBuf>,
+    /// The directory whose links may lead anywhere: the host has them now.
+    pub(in crate::snapshots) trusted_links: Option<PathBuf>,
+    /// What is rewritten in the VMM's configuration.
+    pub(in crate::snapshots) moved: Moved,
 }
 
-/// A live directory or disk that is replaced.
-pub(super) struct Target {
-    pub(super) path: PathBuf,
-    /// A disk from outside the directory: its path in the payload. `None` for the instance directory.
-    disk: Option<PathBuf>,
-    /// Parts of the payload that are targets of their own.
-    elsewhere: Vec<PathBuf>,
+impl Target {
+    /// A disk of its own, from `payload` in the payload.
+    pub(in crate::snapshots) fn disk(path: PathBuf, payload: &str) -> Self {
+        let (disk, moved) = (Some(PathBuf::from(payload)), Moved::default());
+        Self { path, disk, elsewhere: Vec::new(), trusted_links: None, moved }
+    }
+}
+
+/// How much of a payload is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::snapshots) enum Extent {
+    /// No image of the VMM's: the VM is to be booted.
+    WithoutImage,
+    /// The image without guest memory, which a page server has.
+    WithoutMemory,
+    /// All, with memory in its raw form.
+    Whole,
+}
+
+impl Extent {
+    pub(in crate::snapshots) fn of(target: RestoreTarget, request: &RestoreSnapshot) -> Self {
+        match target {
+            RestoreTarget::Stopped => Self::WithoutImage,
+            RestoreTarget::Running if request.uffd_socket.is_some() => Self::WithoutMemory,
+            RestoreTarget::Running | RestoreTarget::Standby => Self::Whole,
+        }
+    }
 }
 
 /// What a restore of `found` replaces: its directory, and its disks outside it.
-pub(super) fn targets(found: &Found, disks: &[OutsideDisk]) -> Result<Vec<Target>> {
-    let outside: Vec<_> = disks.iter().filter(|disk| !disk.readonly).collect();
+pub(super) fn targets(found: &Found, disks: &[OutsideDisk], moved: Moved) -> Result<Vec<Target>> {
+    // In a fork, those that the host named no place for lie in its directory.
+    let outside: Vec<_> =
+        disks.iter().filter_map(|disk| Some((disk, found.outside_path(Path::new(&disk.source))?))).collect();
     let mut targets = Vec::new();
     if let Some(path) = &found.directory {
-        let elsewhere = disks.iter().map(|disk| PathBuf::from(&disk.payload)).collect();
-        targets.push(Target { path: path.clone(), disk: None, elsewhere });
+        targets.push(Target {
+            path: path.clone(),
+            disk: None,
+            elsewhere: outside.iter().map(|(disk, _)| PathBuf::from(&disk.payload)).collect(),
+            trusted_links: Some(path.clone()),
+            moved,
+        });
     }
-    for disk in outside {
+    for (disk, path) in outside.into_iter().filter(|(disk, _)| !disk.readonly) {
         // Only what the host names today is written to; a record cannot name a path of its own.
-        if !found.disks.iter().any(|known| known.path == Path::new(&disk.source)) {
+        if !found.disks.iter().any(|known| known.path == path) {
             let why = format!(
                 "the snapshot holds the disk {}, which instance {} does not name any more; register it with that disk",
-                disk.source, found.id
+                path.display(),
+                found.id
             );
-            return Err(Error::new(Kind::InvalidState, why).at(&disk.source).about(&found.id));
+            return Err(Error::new(Kind::InvalidState, why).at(&path).about(&found.id));
         }
-        let disk_in_payload = Some(PathBuf::from(&disk.payload));
-        targets.push(Target {
-            path: PathBuf::from(&disk.source),
-            disk: disk_in_payload,
-            elsewhere: Vec::new(),
-        });
+        targets.push(Target::disk(path, &disk.payload));
     }
     Ok(targets)
 }
@@ -84,13 +113,13 @@ impl Task for Copy<'_> {
 }
 
 /// Builds the sibling `staged` of `place` in `parent`, flushed. Returns the final paths of its files.
-pub(super) fn build(
+pub(in crate::snapshots) fn build(
     hm: &Hypeman,
     guest: &Dir,
     place: &Target,
     parent: &Dir,
     staged: &str,
-    content: Content,
+    extent: Extent,
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
@@ -102,20 +131,21 @@ pub(super) fn build(
         return Ok(vec![place.path.clone()]);
     }
     let built = parent.make_dir(staged)?;
-    let memory = if content == Content::WithoutImage { None } else { Memory::find(guest)? };
+    let memory = Memory::find(guest)?;
     let is_left_out = |path: &Path| {
         place.elsewhere.iter().any(|part| part == path)
-            || (content == Content::WithoutImage && path == Path::new(CAPTURE_DIRECTORY))
+            || (extent == Extent::WithoutImage && path == Path::new(CAPTURE_DIRECTORY))
             || memory.as_ref().is_some_and(|memory| is_form_of(memory, path))
     };
     let mut tasks = Vec::new();
-    walk(guest, guest, Path::new(""), &built, &place.path, &is_left_out, &mut tasks)?;
+    walk(guest, guest, Path::new(""), &built, place, &is_left_out, &mut tasks)?;
     copy_all(&tasks, hm.threads(), Phase::CopyingDisks, call)?;
     let mut files: Vec<_> = tasks.iter().map(|task| task.target.clone()).collect();
-    if let Some(memory) = memory.as_ref().filter(|_| content == Content::All) {
+    if let Some(memory) = memory.as_ref().filter(|_| extent == Extent::Whole) {
         expand(hm, guest, memory, &built, call)?;
         files.push(memory.directory.join(&memory.name));
     }
+    place.moved.apply(&built)?;
     keep_owners(&place.path, &built)?;
     store.sync_tree(&built)?;
     Ok(files.into_iter().map(|file| place.path.join(file)).collect())
@@ -145,7 +175,7 @@ fn walk<'d>(
     here: &Dir,
     prefix: &Path,
     built: &'d Dir,
-    live: &Path,
+    place: &Target,
     is_left_out: &dyn Fn(&Path) -> bool,
     tasks: &mut Vec<Copy<'d>>,
 ) -> Result<()> {
@@ -161,13 +191,14 @@ fn walk<'d>(
                 // One that holds only what goes elsewhere was not in the instance directory.
                 if entries.is_empty() || entries.iter().any(|entry| !is_left_out(&path.join(&entry.name))) {
                     built.ensure_dir(&path)?;
-                    walk(guest, &inside, &path, built, live, is_left_out, tasks)?;
+                    walk(guest, &inside, &path, built, place, is_left_out, tasks)?;
                 }
             }
             EntryKind::File => tasks.push(copy(guest, &path, built, &path)?),
             EntryKind::Symlink => {
                 let target = here.read_link(&entry.name)?;
-                check_link(&here.join(&entry.name), &target, &live.join(&path))?;
+                let known = place.trusted_links.as_ref().map(|trusted| trusted.join(&path));
+                check_link(&here.join(&entry.name), &target, known.as_deref())?;
                 built.symlink(&target, &path)?;
             }
             // No capture writes one.
@@ -183,9 +214,9 @@ fn walk<'d>(
 
 /// Refuses a link that leads out of its directory, unless the instance has that very link now: a VMM would follow it
 /// to whatever file of the host someone wrote into the payload.
-fn check_link(link: &Path, target: &Path, live: &Path) -> Result<()> {
+fn check_link(link: &Path, target: &Path, known: Option<&Path>) -> Result<()> {
     let stays = target.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if stays || live.read_link().is_ok_and(|now| now == target) {
+    if stays || known.is_some_and(|known| known.read_link().is_ok_and(|now| now == target)) {
         return Ok(());
     }
     let why = format!(

@@ -22,25 +22,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Makes all exchanges, or none.
 pub(super) fn exchange_all(store: &Store, journal: &mut Journal) -> Result<()> {
     journal.step = Step::Forward;
-    store.write_journal(journal)?;
-    if let Err(error) = forward(store, journal) {
+    if let Err(error) = store.write_journal(journal).and_then(|()| forward(store, journal)) {
         journal.step = Step::Back;
         // Where even that fails, the next opener finds the journal and goes forward: the siblings are whole.
         store.write_journal(journal)?;
         finish(store, journal)?;
         return Err(error);
     }
-    finish(store, journal)
+    // All is in place, and stays so: what cannot be tidied up now, the next opener does by the journal.
+    let _ = finish(store, journal);
+    Ok(())
 }
 
-/// Brings the restore of `instance_id` that a dead owner left to its end. The caller has the turn.
-pub(crate) fn recover(store: &Store, instance_id: &str) -> Result<()> {
-    let Some(mut journal) = store.journal(instance_id)? else { return Ok(()) };
+/// Brings the restore of `journal`, whose owner is dead, to its end. The caller has the turn.
+pub(in crate::snapshots) fn recover(store: &Store, mut journal: Journal) -> Result<()> {
     if journal.step != Step::Forward {
         return finish(store, &journal);
     }
     // A guest that was started meanwhile has the old files open; they must stay under it.
-    if all_made(&journal)? || is_asleep(store, instance_id) {
+    if all_made(&journal)? || is_asleep(store, &journal.instance_id) {
         return exchange_all(store, &mut journal);
     }
     journal.step = Step::Back;
@@ -98,7 +98,7 @@ pub(super) fn finish(store: &Store, journal: &Journal) -> Result<()> {
     store.end_journal(&journal.instance_id)
 }
 
-fn parent_if_any(exchange: &Exchange) -> Result<Option<Dir>> {
+pub(in crate::snapshots) fn parent_if_any(exchange: &Exchange) -> Result<Option<Dir>> {
     match Dir::open(&exchange.parent) {
         Ok(parent) => Ok(Some(parent)),
         Err(error) if error.errno() == Some(libc::ENOENT) => Ok(None),
@@ -106,7 +106,7 @@ fn parent_if_any(exchange: &Exchange) -> Result<Option<Dir>> {
     }
 }
 
-fn is_made(parent: &Dir, exchange: &Exchange) -> Result<bool> {
+pub(in crate::snapshots) fn is_made(parent: &Dir, exchange: &Exchange) -> Result<bool> {
     Ok(parent.stat(&exchange.target)?.is_some_and(|stat| stat.inode == exchange.inode))
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::moved;
 use crate::call::{Call, Limit, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
@@ -15,7 +16,7 @@ use crate::sys::memfd;
 use crate::types::{RestoreSnapshot, Snapshot};
 
 /// Opens the conversation with the VMM of `waiting`, which must not have a VM.
-pub(super) fn connect(waiting: &Found, call: &Call<'_>) -> Result<Box<dyn Vmm>> {
+pub(in crate::snapshots) fn connect(waiting: &Found, call: &Call<'_>) -> Result<Box<dyn Vmm>> {
     let socket = waiting.api_socket.clone().unwrap_or_default();
     let mut vmm = hypervisor::connect(&waiting.hypervisor, &socket, call.limit())
         .map_err(|error| error.about(&waiting.id))?;
@@ -32,7 +33,11 @@ pub(super) fn connect(waiting: &Found, call: &Call<'_>) -> Result<Box<dyn Vmm>> 
 }
 
 /// Tells whether `vmm` is to be given the memory of `snapshot`, so that it is not put into place.
-pub(super) fn is_given_memory(hm: &Hypeman, snapshot: &Snapshot, vmm: &dyn Vmm) -> Result<bool> {
+pub(in crate::snapshots) fn is_given_memory(
+    hm: &Hypeman,
+    snapshot: &Snapshot,
+    vmm: &dyn Vmm,
+) -> Result<bool> {
     let guest = hm.writable_store()?.guest(&snapshot.id)?;
     let is_compressed =
         Memory::find(&guest)?.is_some_and(|memory| memory.raw_bytes.is_none() && memory.compressed.is_some());
@@ -40,18 +45,21 @@ pub(super) fn is_given_memory(hm: &Hypeman, snapshot: &Snapshot, vmm: &dyn Vmm) 
     Ok(is_wanted && vmm.takes_memory(&guest.join(CAPTURE_DIRECTORY))?)
 }
 
-pub(super) fn load(
+/// Loads what is in place, lets the guest run, and returns which copy of the memory it has.
+pub(in crate::snapshots) fn load(
     hm: &Hypeman,
     waiting: &Found,
     snapshot: &Snapshot,
     vmm: &mut dyn Vmm,
     request: &RestoreSnapshot,
     call: &mut Call<'_>,
-) -> Result<()> {
+) -> Result<u64> {
     let store = hm.writable_store()?;
     let directory = directory(waiting)?.join(CAPTURE_DIRECTORY);
     let image = Dir::open(&directory)?;
     let sidecar = Sidecar::read(&store.snapshot_dir(&snapshot.id)?)?;
+    let disks = sidecar.as_ref().map_or(&[][..], |sidecar| &sidecar.disks);
+    let moved = moved::since_capture(waiting, &store.record(&snapshot.id)?, disks);
     let memory_format = sidecar.and_then(|sidecar| sidecar.capture.memory_format);
     let overrides: Vec<_> =
         request.network_overrides.iter().map(|(id, device)| (id.clone(), device.clone())).collect();
@@ -65,20 +73,26 @@ pub(super) fn load(
             None if request.on_demand => MemoryBackend::OnDemand,
             None => MemoryBackend::File,
         },
-        moved: &[],
+        moved: moved.unwritten(),
         network_overrides: &overrides,
     };
     let limit = call.limit().clone();
-    if Memory::find(&Dir::open(&self::directory(waiting)?)?)?.is_none() {
+    let is_served = request.uffd_socket.is_some();
+    if !is_served && Memory::find(&Dir::open(&self::directory(waiting)?)?)?.is_none() {
         give_memory(hm, snapshot, (&image, vmm), &limit)?;
     }
     vmm.load(&from, &limit, &mut |done, total| call.report(Phase::Preparing, done, total))
         .map_err(|error| error.about(&waiting.id))?;
+    let generation = match store.placed(&waiting.id)?.and_then(|placed| placed.generation) {
+        Some(generation) => generation,
+        None => store.next_generation(&snapshot.id, request.duplicates, call.limit())?,
+    };
     // From here on the guest writes to its disks: what was put into place is no standby image of it any more. A VMM
     // that still reads the memory file has it open or mapped.
     store.end_placed(&waiting.id)?;
     remove_image(&directory).map_err(|error| error.about(&waiting.id))?;
-    vmm.resume().map_err(|error| error.about(&waiting.id))
+    vmm.resume().map_err(|error| error.about(&waiting.id))?;
+    Ok(generation)
 }
 
 /// Expands the memory of `snapshot`, which is not in place: for `vmm` to take, else into `image`.
@@ -111,7 +125,7 @@ fn remove_image(directory: &Path) -> Result<()> {
 }
 
 /// The instance directory, which a restore needs.
-pub(super) fn directory(found: &Found) -> Result<PathBuf> {
+pub(in crate::snapshots) fn directory(found: &Found) -> Result<PathBuf> {
     found.directory.clone().ok_or_else(|| {
         let why = format!("instance {} was registered without a directory to restore into", found.id);
         Error::new(Kind::InvalidState, why).about(&found.id)

@@ -2,21 +2,23 @@
 //! place; then, once the host has started its VMM, the image is loaded and the guest goes on.
 
 mod check;
-mod copy;
-mod exchange;
-mod load;
-mod place;
+pub(super) mod compatible;
+pub(super) mod copy;
+pub(super) mod exchange;
+pub(super) mod load;
+pub(super) mod moved;
+pub(super) mod place;
 
-use self::copy::Content;
-use super::recover::wake_instance;
+use self::compatible::Here;
+use self::copy::Extent;
+use super::memory::pin;
+use super::recover::{recover_journal, wake_instance};
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::hypervisor::RunState;
 use crate::instances::{Found, find, source};
 use crate::types::{HypervisorKind, Instance, InstanceState, RestoreSnapshot, RestoreTarget, Snapshot};
-
-pub(super) use exchange::recover;
 
 pub(crate) fn restore(
     hm: &Hypeman,
@@ -29,9 +31,10 @@ pub(crate) fn restore(
     let snapshot = store.record(snapshot_id)?.snapshot;
     let target = request.target(&snapshot.kind)?;
     let found = find(store, id)?;
-    if snapshot.source_instance_id != found.id {
+    let is_fork_of_it = found.forked_from.as_ref().is_some_and(|fork| fork.snapshot_id == snapshot.id);
+    if snapshot.source_instance_id != found.id && !is_fork_of_it {
         let why = format!(
-            "snapshot {snapshot_id} is of instance {}, not of {}; restore it there",
+            "snapshot {snapshot_id} is of instance {}, not of {}; restore it there, or fork it",
             snapshot.source_instance_id, found.id
         );
         return Err(Error::new(Kind::InvalidRequest, why).about(snapshot_id));
@@ -39,34 +42,44 @@ pub(crate) fn restore(
 
     let _turn = store.turn(&found.id, call.limit())?;
     wake_instance(store, &found.id)?;
-    recover(store, &found.id)?;
-    let Some(_pin) = store.try_read(snapshot_id)? else {
-        let why = format!("snapshot {snapshot_id} is being changed; try again");
-        return Err(Error::new(Kind::Busy, why).about(snapshot_id));
-    };
+    recover_journal(store, &found.id)?;
+    let _pin = pin(store, snapshot_id)?;
     let found = find(store, &found.id)?;
     let restored = match target {
         RestoreTarget::Standby | RestoreTarget::Stopped => {
             refuse_live(&found, &call)?;
-            let (content, state) = if target == RestoreTarget::Standby {
-                (Content::All, InstanceState::Standby)
+            let generation = if target == RestoreTarget::Standby {
+                check(store, &found, &snapshot, None, request)?;
+                place::place(hm, &found, &snapshot, Extent::Whole, request.duplicates, &mut call)?
             } else {
-                (Content::WithoutImage, InstanceState::Stopped)
+                place::place(hm, &found, &snapshot, Extent::WithoutImage, request.duplicates, &mut call)?
             };
-            place::place(hm, &found, &snapshot, content, &mut call)?;
-            found.with_state(state)
+            let state = if target == RestoreTarget::Standby {
+                InstanceState::Standby
+            } else {
+                InstanceState::Stopped
+            };
+            Instance { generation, ..found.with_state(state) }
         }
         RestoreTarget::Running => {
             let waiting = with_socket(&found, request)?;
             let mut vmm = load::connect(&waiting, &call)?;
-            check::compatible(store, &snapshot, vmm.as_ref(), request)?;
-            if !check::is_placed(store, &found, &snapshot, vmm.as_mut(), &call)? {
+            if !check::is_placed(store, &found, &snapshot, vmm.as_mut(), request, &call)? {
+                check(store, &found, &snapshot, Some(vmm.version()), request)?;
                 let is_given = load::is_given_memory(hm, &snapshot, vmm.as_ref())?;
-                let content = if is_given { Content::WithoutMemory } else { Content::All };
-                place_for_waiting(hm, &found, &snapshot, content, &mut call)?;
+                let extent = if is_given {
+                    Extent::WithoutMemory
+                } else {
+                    Extent::of(RestoreTarget::Running, request)
+                };
+                place_for_waiting(hm, &found, &snapshot, request, extent, &mut call)?;
+            } else if !request.allow_incompatible {
+                // This copy was counted when it was put into place.
+                let here = Here { hypervisor: &found.hypervisor, version: Some(vmm.version()) };
+                compatible::check(store, &snapshot, &here)?;
             }
-            load::load(hm, &waiting, &snapshot, vmm.as_mut(), request, &mut call)?;
-            found.with_state(InstanceState::Running)
+            let generation = load::load(hm, &waiting, &snapshot, vmm.as_mut(), request, &mut call)?;
+            Instance { generation: Some(generation), ..found.with_state(InstanceState::Running) }
         }
     };
     store.log().info(&restored.id, || {
@@ -75,12 +88,34 @@ pub(crate) fn restore(
     Ok(restored)
 }
 
+/// Refuses what does not fit the host and the VMM of `found`, of `version` where it is there, or was handed out before
+/// and must not be so again.
+pub(super) fn check(
+    store: &Store,
+    found: &Found,
+    snapshot: &Snapshot,
+    version: Option<&str>,
+    request: &RestoreSnapshot,
+) -> Result<()> {
+    store.check_duplicates(&snapshot.id, request.duplicates)?;
+    if request.uffd_socket.is_some() && found.hypervisor != HypervisorKind::Firecracker {
+        let why =
+            format!("{} takes guest memory from no page server; leave uffd_socket out", found.hypervisor);
+        return Err(Error::new(Kind::NotSupported, why).about(&found.id));
+    }
+    if request.allow_incompatible {
+        return Ok(());
+    }
+    compatible::check(store, snapshot, &Here { hypervisor: &found.hypervisor, version })
+}
+
 /// Puts the files into place under a VMM that waits for its VM, where it has opened none of them yet.
 fn place_for_waiting(
     hm: &Hypeman,
     found: &Found,
     snapshot: &Snapshot,
-    content: Content,
+    request: &RestoreSnapshot,
+    extent: Extent,
     call: &mut Call<'_>,
 ) -> Result<()> {
     if !matches!(found.hypervisor, HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker) {
@@ -90,7 +125,7 @@ fn place_for_waiting(
         );
         return Err(Error::new(Kind::InvalidState, why).about(&found.id));
     }
-    place::place(hm, found, snapshot, content, call)
+    place::place(hm, found, snapshot, extent, request.duplicates, call).map(drop)
 }
 
 /// A live guest writes to the files that would be replaced. A VMM that waits may have them open.
@@ -110,10 +145,6 @@ fn refuse_live(found: &Found, call: &Call<'_>) -> Result<()> {
 fn with_socket(found: &Found, request: &RestoreSnapshot) -> Result<Found> {
     let mut waiting = found.clone();
     if let Some(socket) = &request.api_socket {
-        if !socket.is_absolute() {
-            let why = format!("api_socket must be an absolute path, got {:?}", socket.display());
-            return Err(Error::new(Kind::InvalidRequest, why).at(socket));
-        }
         if found.api_socket.as_ref() != Some(socket) {
             let state = source(found, Call::default().limit())?;
             if !matches!(state.state, InstanceState::Standby | InstanceState::Stopped)

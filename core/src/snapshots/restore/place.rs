@@ -3,53 +3,67 @@
 
 use std::path::{Path, PathBuf};
 
-use super::copy::{self, Content, Target};
+use super::copy::{self, Extent, Target};
 use super::exchange::{exchange_all, finish};
+use super::moved;
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::instances::Found;
 use crate::store::Store;
-use crate::store::journals::{Exchange, Journal, Placed, PlacedFile, Step};
+use crate::store::journals::{Exchange, Journal, Placed, PlacedFile, Purpose, Step};
 use crate::store::sidecar::Sidecar;
 use crate::sys::dir::Dir;
 use crate::sys::process;
-use crate::types::{Snapshot, new_id};
+use crate::types::{Duplicates, Snapshot, new_id};
 
+/// Puts them there, and returns which copy of the memory that is, if any is among them.
 pub(super) fn place(
     hm: &Hypeman,
     found: &Found,
     snapshot: &Snapshot,
-    content: Content,
+    extent: Extent,
+    duplicates: Duplicates,
     call: &mut Call<'_>,
-) -> Result<()> {
+) -> Result<Option<u64>> {
     let store = hm.writable_store()?;
     let disks =
         Sidecar::read(&store.snapshot_dir(&snapshot.id)?)?.map(|sidecar| sidecar.disks).unwrap_or_default();
-    let places = copy::targets(found, &disks)?;
+    let moved = moved::since_capture(found, &store.record(&snapshot.id)?, &disks);
+    let places = copy::targets(found, &disks, moved)?;
     let suffix = new_id()?;
-    let mut journal = Journal { instance_id: found.id.clone(), step: Step::Building, exchanges: Vec::new() };
+    let mut journal = Journal {
+        instance_id: found.id.clone(),
+        purpose: Purpose::Restore,
+        step: Step::Building,
+        exchanges: Vec::new(),
+    };
     for place in &places {
         journal.exchanges.push(exchange_for(place, &suffix)?);
     }
 
     store.end_placed(&found.id)?;
     store.write_journal(&journal)?;
-    let built = build(hm, snapshot, &places, &mut journal, content, call).and_then(|files| {
+    let placed = build(hm, snapshot, &places, &mut journal, extent, call).and_then(|files| {
         call.check()?;
-        exchange_all(store, &mut journal)?;
-        Ok(files)
-    });
-    match built {
-        Ok(files) => remember(store, found, snapshot, &journal, files),
-        Err(error) => {
-            // What an exchange left is brought to its end by it; what was only built is removed here.
-            if journal.step == Step::Building {
-                let _ = finish(store, &journal);
+        let generation = match extent {
+            Extent::WithoutImage => None,
+            Extent::WithoutMemory | Extent::Whole => {
+                Some(store.next_generation(&snapshot.id, duplicates, call.limit())?)
             }
-            Err(error.about(&found.id))
+        };
+        // Noted before it is so: a note of files that did not come into place says nothing of those that are there.
+        remember(store, &journal, snapshot, files, extent, generation)?;
+        exchange_all(store, &mut journal)?;
+        Ok(generation)
+    });
+    placed.map_err(|error| {
+        // What an exchange left is brought to its end by it; what was only built is removed here.
+        if journal.step == Step::Building {
+            let _ = finish(store, &journal);
         }
-    }
+        error.about(&found.id)
+    })
 }
 
 /// The sibling that will be built for `target`, on its own file system.
@@ -70,17 +84,22 @@ fn exchange_for(target: &Target, suffix: &str) -> Result<Exchange> {
         }
         Some(_) => {}
     }
+    Ok(sibling(parent, name, suffix))
+}
+
+/// The hidden sibling of `name` in `parent` in which what is to be there is built.
+pub(in crate::snapshots) fn sibling(parent: &Path, name: &str, suffix: &str) -> Exchange {
     let staged = format!(".{name}.libhypeman-{suffix}");
-    Ok(Exchange { parent: parent.to_owned(), staged, target: name.to_owned(), inode: 0 })
+    Exchange { parent: parent.to_owned(), staged, target: name.to_owned(), inode: 0 }
 }
 
 /// Builds every sibling, flushes it, and notes its inode. Returns the files of the guest, by their final paths.
-fn build(
+pub(in crate::snapshots) fn build(
     hm: &Hypeman,
     snapshot: &Snapshot,
     places: &[Target],
     journal: &mut Journal,
-    content: Content,
+    extent: Extent,
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
@@ -88,7 +107,7 @@ fn build(
     let mut files = Vec::new();
     for (place, exchange) in places.iter().zip(&mut journal.exchanges) {
         let parent = Dir::open(&exchange.parent)?;
-        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, content, call)?);
+        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, extent, call)?);
         let built = parent.stat(&exchange.staged)?;
         exchange.inode = built.map(|stat| stat.inode).ok_or_else(|| {
             Error::new(Kind::Internal, format!("{} vanished", parent.join(&exchange.staged).display()))
@@ -98,29 +117,37 @@ fn build(
     Ok(files)
 }
 
-/// Notes what lies in place now, so that a load can tell whether it still does.
-fn remember(
+/// Notes what is about to be in place, by what was built, so that a load can tell whether it still is.
+pub(in crate::snapshots) fn remember(
     store: &Store,
-    found: &Found,
-    snapshot: &Snapshot,
     journal: &Journal,
+    snapshot: &Snapshot,
     files: Vec<PathBuf>,
+    extent: Extent,
+    generation: Option<u64>,
 ) -> Result<()> {
-    debug_assert_eq!(journal.instance_id, found.id);
-    let stat = |path: &Path| -> Result<PlacedFile> {
-        let (parent, name) = (path.parent().unwrap_or(path), path.file_name().unwrap_or_default());
-        let stat = Dir::open(parent)?.stat(Path::new(name))?;
+    let stat = |path: PathBuf| -> Result<PlacedFile> {
+        let staged = journal.exchanges.iter().find_map(|exchange| {
+            let rest = path.strip_prefix(exchange.parent.join(&exchange.target)).ok()?;
+            Some((&exchange.parent, Path::new(&exchange.staged).join(rest)))
+        });
+        let stat = match staged {
+            Some((parent, staged)) => Dir::open(parent)?.stat(staged)?,
+            None => None,
+        };
         let stat =
-            stat.ok_or_else(|| Error::new(Kind::Io, format!("{} vanished", path.display())).at(path))?;
+            stat.ok_or_else(|| Error::new(Kind::Io, format!("{} vanished", path.display())).at(&path))?;
         let (inode, size_bytes, modified_ns) = (stat.inode, stat.size_bytes, stat.modified_ns);
-        Ok(PlacedFile { path: path.to_owned(), inode, size_bytes, modified_ns })
+        Ok(PlacedFile { path, inode, size_bytes, modified_ns })
     };
     let failed = |e: std::io::Error| Error::io("read", "/proc", &e);
     store.write_placed(&Placed {
-        instance_id: found.id.clone(),
+        instance_id: journal.instance_id.clone(),
         snapshot_id: snapshot.id.clone(),
         boot_id: process::boot_id().map_err(failed)?,
         ticks: process::now_ticks().map_err(failed)?,
-        files: files.iter().map(|path| stat(path)).collect::<Result<_>>()?,
+        files: files.into_iter().map(stat).collect::<Result<_>>()?,
+        has_memory: extent == Extent::Whole,
+        generation,
     })
 }

@@ -1,0 +1,25 @@
+//! A fork whose owner died, or that failed.
+
+use crate::error::Result;
+use crate::snapshots::restore::exchange::{is_made, parent_if_any};
+use crate::store::Store;
+use crate::store::journals::{Journal, Step};
+
+/// Forgets the journal of a fork that is registered, and so whole; of any other it removes what was made.
+///
+/// The caller has the turn of the instance.
+pub(in crate::snapshots) fn recover(store: &Store, journal: &Journal) -> Result<()> {
+    if !store.is_registered(&journal.instance_id)? {
+        for exchange in &journal.exchanges {
+            let Some(parent) = parent_if_any(exchange)? else { continue };
+            // Out of sight first, and at once. Something else of that name is not ours to touch.
+            if journal.step == Step::Forward && is_made(&parent, exchange)? {
+                parent.rename_new(&exchange.target, &parent, &exchange.staged)?;
+                store.durable().dir(&parent)?;
+            }
+            parent.remove_tree(&exchange.staged)?;
+        }
+        store.end_placed(&journal.instance_id)?;
+    }
+    store.end_journal(&journal.instance_id)
+}
