@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 
 use crate::arguments::{self, Compression};
 use crate::errors::raised;
-use crate::log;
 use crate::gate::{self, CancelToken, Watch};
+use crate::log;
 use crate::memory::Memory;
 use crate::results;
 
@@ -287,6 +287,8 @@ impl Drop for Handle {
     fn drop(&mut self) {
         Python::try_attach(|py| py.detach(|| self.hm.close()));
     }
+}
+
 /// Finds what restore() and fork() name by texts.
 fn named(
     py: Python<'_>,

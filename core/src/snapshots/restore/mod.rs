@@ -18,6 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::hypervisor::RunState;
 use crate::instances::{Found, find, source};
+use crate::store::Store;
 use crate::types::{HypervisorKind, Instance, InstanceState, RestoreSnapshot, RestoreTarget, Snapshot};
 
 pub(crate) fn restore(
