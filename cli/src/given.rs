@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use hypeman_core::{CompressionConfig, Disk, SnapshotFilter, SnapshotKind};
+use hypeman_core::{
+    CompressionConfig, Disk, Duplicates, InstanceState, RestoreSnapshot, SnapshotFilter, SnapshotKind,
+};
 
 /// Reads `KEY=VALUE`; the value may hold more of them.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
@@ -26,6 +28,53 @@ pub(crate) fn disk(text: &str) -> Result<Disk, String> {
 /// Reads a path of the shell's: relative to its working directory.
 pub(crate) fn absolute(text: &str) -> Result<PathBuf, String> {
     std::path::absolute(text).map_err(|error| error.to_string())
+}
+
+/// Reads `FROM=TO`, two paths.
+pub(crate) fn moved(text: &str) -> Result<(PathBuf, PathBuf), String> {
+    let (from, to) = text.split_once('=').ok_or_else(|| "must be FROM=TO".to_owned())?;
+    Ok((absolute(from)?, absolute(to)?))
+}
+
+/// What an instance is to be after a restore or fork, and how its image is loaded.
+#[derive(Args)]
+pub(crate) struct Loading {
+    /// Running, Standby or Stopped [default: Running where an API socket is given, else Standby; Stopped for a Stopped
+    /// snapshot]
+    #[arg(long, value_name = "STATE")]
+    target_state: Option<String>,
+    /// API socket of a VMM that was started for this and has no VM yet
+    #[arg(long, value_name = "SOCKET", value_parser = absolute)]
+    api_socket: Option<PathBuf>,
+    /// Give a network interface of the guest another device of the host (firecracker); may be repeated
+    #[arg(long = "network-override", value_name = "INTERFACE=DEVICE", value_parser = pair)]
+    network_overrides: Vec<(String, String)>,
+    /// Let the VMM read memory while the guest runs already (cloud-hypervisor 52 and later)
+    #[arg(long)]
+    on_demand: bool,
+    /// Let the VMM get memory from the userfaultfd server at this socket (firecracker)
+    #[arg(long, value_name = "SOCKET", value_parser = absolute)]
+    uffd_socket: Option<PathBuf>,
+    /// Load although the VMM's version or the host differs from what was recorded
+    #[arg(long)]
+    allow_incompatible: bool,
+    /// allow, or deny: refuse if this memory was handed out before
+    #[arg(long, default_value = "allow", value_name = "POLICY")]
+    duplicates: String,
+}
+
+impl Loading {
+    pub(crate) fn request(self) -> hypeman_core::Result<RestoreSnapshot> {
+        Ok(RestoreSnapshot {
+            target_state: self.target_state.as_deref().map(InstanceState::parse).transpose()?,
+            api_socket: self.api_socket,
+            network_overrides: BTreeMap::from_iter(self.network_overrides),
+            on_demand: self.on_demand,
+            uffd_socket: self.uffd_socket,
+            allow_incompatible: self.allow_incompatible,
+            duplicates: Duplicates::parse(&self.duplicates)?,
+        })
+    }
 }
 
 /// Compression, in the flags of the vendor's command: the algorithm or the level alone means on.

@@ -94,6 +94,10 @@ fn a_snapshot_is_made_found_checked_and_deleted() {
     let inspected = shell.prints(&["snapshot", "inspect", &id]);
     assert!(inspected.contains("captured Standby") && inspected.contains("memory.zst"), "{inspected}");
     assert_eq!(shell.prints(&["snapshot", "restore", "web", &id]), format!("{vm} Standby"));
+    let fork = shell.prints(&["snapshot", "fork", &id, "web2"]);
+    assert_eq!(shell.json(&["instance", "get", "web2"])["id"], fork);
+    let (words, _) = shell.refuses(&["snapshot", "fork", &id, "web3", "--duplicates", "deny"]);
+    assert!(words.contains("duplicates"), "{words}");
     assert_eq!(shell.prints(&["snapshot", "rm", &id]), id);
     assert_eq!(shell.prints(&["--json", "snapshot", "list"]), "[]");
     assert_eq!(shell.prints(&["instance", "unregister", "web"]), "");

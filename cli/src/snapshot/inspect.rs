@@ -19,7 +19,7 @@ impl Inspect {
         if session.as_json {
             return output::json(&inspection);
         }
-        let Inspection { snapshot, files, allocated_bytes, capture } = inspection;
+        let Inspection { snapshot, files, allocated_bytes, capture, generation } = inspection;
         output::line(&format!(
             "{} of {}, {}",
             snapshot.kind, snapshot.source_instance_name, snapshot.created_at
@@ -32,7 +32,8 @@ impl Inspect {
             .map(|file| [file.path, output::bytes(file.size_bytes), output::bytes(file.allocated_bytes)])
             .collect();
         output::table(["FILE", "SIZE", "ON DISK"], &rows)?;
-        output::line(&format!("{} on disk in all", output::bytes(allocated_bytes)))
+        output::line(&format!("{} on disk in all", output::bytes(allocated_bytes)))?;
+        output::line(&format!("its memory was handed out {generation} times"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `libhypeman snapshot list`
 
 use clap::Args;
+use hypeman_core::Snapshot;
 
 use crate::failure::Done;
 use crate::given::Filter;
@@ -20,7 +21,7 @@ impl List {
     pub(crate) fn run(self, session: &Session) -> Done {
         let found = session.look()?.snapshots().list(&self.filter.filter())?;
         if session.as_json {
-            return output::json(&found);
+            return output::json(&found.iter().map(AsRef::as_ref).collect::<Vec<&Snapshot>>());
         }
         if self.quiet {
             return found.iter().try_for_each(|snapshot| output::line(&snapshot.id));

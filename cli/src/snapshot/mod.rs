@@ -4,6 +4,7 @@ mod cancel_compression;
 mod compress;
 mod create;
 mod delete;
+mod fork;
 mod get;
 mod inspect;
 mod list;
@@ -30,6 +31,8 @@ pub(crate) enum Verb {
     Delete(delete::Delete),
     /// Put an instance back to a snapshot of it
     Restore(restore::Restore),
+    /// Make a new instance of a snapshot and print its id
+    Fork(fork::Fork),
     /// Read every byte of snapshots and compare it with what was captured
     Verify(verify::Verify),
     /// Print the files of a snapshot, and how it was captured
@@ -50,6 +53,7 @@ impl Verb {
             Self::Get(verb) => verb.run(session),
             Self::Delete(verb) => verb.run(session),
             Self::Restore(verb) => verb.run(session),
+            Self::Fork(verb) => verb.run(session),
             Self::Verify(verb) => verb.run(session),
             Self::Inspect(verb) => verb.run(session),
             Self::Compress(verb) => verb.run(session),
