@@ -50,7 +50,7 @@ pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Re
     }
     let is_compressed = record.snapshot.compression_state == Some(CompressionState::Compressed);
     let is_tidy = !is_compressed || job.unlink_raw(&guest)?;
-    running.progress.is_over.store(true, Ordering::Relaxed);
+    running.progress.end();
     if let Some(sidecar) = checksum(&dir, &guest, is_compressed, threads, &limit)? {
         job.check_still_there()?;
         store.replace_sidecar(&dir, id, &sidecar)?;

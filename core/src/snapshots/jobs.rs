@@ -3,9 +3,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::job::run;
 use crate::call::Cancel;
@@ -64,8 +65,30 @@ pub(super) struct Running {
 pub(super) struct Watched {
     pub(super) bytes_done: AtomicU64,
     pub(super) bytes_total: AtomicU64,
+    is_over: Mutex<bool>,
+    over: Condvar,
+}
+
+impl Watched {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All that anyone waits for is done: what may be left is checksums, and a raw file that someone reads.
-    pub(super) is_over: AtomicBool,
+    pub(super) fn end(&self) {
+        *self.lock() = true;
+        self.over.notify_all();
+    }
+
+    /// How far the job is, in bytes done and in all.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.bytes_done.load(Ordering::Relaxed), self.bytes_total.load(Ordering::Relaxed))
+    }
+
+    /// Waits until all is done that anyone waits for, but no longer than `patience`.
+    pub(super) fn wait(&self, patience: Duration) {
+        drop(self.over.wait_timeout_while(self.lock(), patience, |is_over| !*is_over));
+    }
 }
 
 impl Shared {
@@ -128,14 +151,12 @@ impl Jobs {
         state.failures.get(id).map(|(kind, message)| Error::new(*kind, message.clone()).about(id))
     }
 
-    /// How far the job of `id` is, in bytes done and in all, while this handle works on it. A job with nothing
-    /// left to do that anyone waits for counts as ended.
-    pub(crate) fn progress(&self, id: &str) -> Option<(u64, u64)> {
+    /// What others see of the job of `id`, while this handle works on it. A job with nothing left to do that anyone
+    /// waits for counts as ended.
+    pub(super) fn watched(&self, id: &str) -> Option<Arc<Watched>> {
         let state = self.shared.lock();
         let watched = &state.running.as_ref().filter(|running| running.id == id)?.progress;
-        let is_over = watched.is_over.load(Ordering::Relaxed);
-        let bytes = (watched.bytes_done.load(Ordering::Relaxed), watched.bytes_total.load(Ordering::Relaxed));
-        (!is_over).then_some(bytes)
+        (!*watched.lock()).then(|| Arc::clone(watched))
     }
 
     /// Ends all jobs within a frame or so; their notes stay for the next opener.
@@ -176,7 +197,9 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
         if let Some(error) = failure {
             state.failures.insert(running.id, (error.kind(), error.message().to_owned()));
         }
-        state.running = None;
+        if let Some(running) = state.running.take() {
+            running.progress.end();
+        }
         drop(state);
         shared.changed.notify_all();
     }

@@ -13,7 +13,7 @@ use crate::memory;
 use crate::store::payload::Memory;
 use crate::store::sidecar::OutsideDisk;
 use crate::sys::dir::{Dir, EntryKind};
-use crate::types::RestoreTarget;
+use crate::types::{RestoreTarget, Snapshot};
 
 /// A live directory or disk that is replaced.
 pub(super) struct Target {
@@ -22,15 +22,18 @@ pub(super) struct Target {
     disk: Option<PathBuf>,
     /// Parts of the payload that are targets of their own.
     elsewhere: Vec<PathBuf>,
+    /// How much memory the image in it may hold.
+    max_memory_bytes: u64,
 }
 
-/// What a restore of `found` replaces: its directory, and its disks outside it.
-pub(super) fn targets(found: &Found, disks: &[OutsideDisk]) -> Result<Vec<Target>> {
+/// What a restore of `found` to `snapshot` replaces: its directory, and its disks outside it.
+pub(super) fn targets(found: &Found, snapshot: &Snapshot, disks: &[OutsideDisk]) -> Result<Vec<Target>> {
+    let max_memory_bytes = snapshot.uncompressed_size_bytes.unwrap_or(memory::MAX_IMAGE_BYTES);
     let outside: Vec<_> = disks.iter().filter(|disk| !disk.readonly).collect();
     let mut targets = Vec::new();
     if let Some(path) = &found.directory {
         let elsewhere = disks.iter().map(|disk| PathBuf::from(&disk.payload)).collect();
-        targets.push(Target { path: path.clone(), disk: None, elsewhere });
+        targets.push(Target { path: path.clone(), disk: None, elsewhere, max_memory_bytes });
     }
     for disk in outside {
         // Only what the host names today is written to; a record cannot name a path of its own.
@@ -46,6 +49,7 @@ pub(super) fn targets(found: &Found, disks: &[OutsideDisk]) -> Result<Vec<Target
             path: PathBuf::from(&disk.source),
             disk: disk_in_payload,
             elsewhere: Vec::new(),
+            max_memory_bytes,
         });
     }
     Ok(targets)
@@ -104,7 +108,7 @@ pub(super) fn build(
     copy_all(&tasks, hm.threads(), Phase::CopyingDisks, call)?;
     let mut files: Vec<_> = tasks.iter().map(|task| task.target.clone()).collect();
     if let Some(memory) = &memory {
-        expand(hm, guest, memory, &built, call)?;
+        expand(hm, guest, memory, place.max_memory_bytes, &built, call)?;
         files.push(memory.directory.join(&memory.name));
     }
     keep_owners(&place.path, &built)?;
@@ -194,7 +198,14 @@ fn is_form_of(memory: &Memory, path: &Path) -> bool {
 }
 
 /// Writes the raw memory: a copy where it is raw, still or again; else out of its compressed form.
-fn expand(hm: &Hypeman, guest: &Dir, memory: &Memory, built: &Dir, call: &mut Call<'_>) -> Result<()> {
+fn expand(
+    hm: &Hypeman,
+    guest: &Dir,
+    memory: &Memory,
+    max_bytes: u64,
+    built: &Dir,
+    call: &mut Call<'_>,
+) -> Result<()> {
     let raw = memory.directory.join(&memory.name);
     if memory.raw_bytes.is_some() {
         built.ensure_dir(&memory.directory)?;
@@ -209,7 +220,7 @@ fn expand(hm: &Hypeman, guest: &Dir, memory: &Memory, built: &Dir, call: &mut Ca
         &guest.read(&source)?,
         algorithm,
         &out,
-        u64::MAX,
+        max_bytes,
         hm.threads(),
         call.limit(),
         &|_, _| (),

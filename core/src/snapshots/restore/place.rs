@@ -26,7 +26,7 @@ pub(super) fn place(
     let store = hm.writable_store()?;
     let disks =
         Sidecar::read(&store.snapshot_dir(&snapshot.id)?)?.map(|sidecar| sidecar.disks).unwrap_or_default();
-    let places = copy::targets(found, &disks)?;
+    let places = copy::targets(found, snapshot, &disks)?;
     let suffix = new_id()?;
     let mut journal = Journal { instance_id: found.id.clone(), step: Step::Building, exchanges: Vec::new() };
     for place in &places {
