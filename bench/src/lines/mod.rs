@@ -42,14 +42,16 @@ const fn line(
 }
 
 /// All lines; those on the same image one after the other.
-pub const LINES: [Line; 30] = [
+pub const LINES: [Line; 32] = [
     line("compress-busy-zstd1-wall", "s", Some(0.42), |scene| compress::wall(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::cpu(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| compress::wall(scene, BUSY, ZSTD_1_MT)),
+    line("compress-busy-zstd1-verified-wall", "s", None, |scene| compress::verified(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd3-wall", "s", None, |scene| compress::wall(scene, BUSY, ZSTD_3)),
     line("compress-busy-zstd9-wall", "s", Some(0.48), |scene| compress::wall(scene, BUSY, ZSTD_9)),
     line("compress-busy-lz4-wall", "s", Some(0.38), |scene| compress::wall(scene, BUSY, LZ4_0)),
     line("compress-busy-lz4-cpu", "s", None, |scene| compress::cpu(scene, BUSY, LZ4_0)),
+    line("compress-busy-lz4-verified-wall", "s", None, |scene| compress::verified(scene, BUSY, LZ4_0)),
     line("compress-busy-lz4-9-wall", "s", None, |scene| compress::wall(scene, BUSY, LZ4_9)),
     line("size-busy-zstd1", "B", Some(1.03), |scene| compress::size(scene, BUSY, ZSTD_1)),
     line("size-busy-lz4", "B", Some(1.02), |scene| compress::size(scene, BUSY, LZ4_0)),

@@ -13,6 +13,7 @@ mod job;
 mod jobs;
 mod list;
 mod live;
+mod mapped_ram;
 mod memory;
 mod plan;
 mod ranges;
