@@ -6,8 +6,9 @@
 //! end mark     four zero bytes
 //! index        skippable frame of ours (memory/index.rs)
 //! ```
-//! Never several frames: the vendor's decoder stops after the first one without an error. Go's pierrec/lz4 reads it
-//! from v4.1.22 on, which the vendor has: older ones took a block's checksum for one of its memory (their issue 223).
+//! Never several frames: the vendor's decoder stops after the first one without an error. Go's pierrec/lz4 reads it, in
+//! version 2 and from v4.1.22 on, which the vendor has: in between it took a block's checksum for one of its memory
+//! (their issue 223).
 //!
 //! Levels are those of the `lz4` command: 0 and 1 are the fast coder (there, too, they are one), 2 is LZ4MID and 3 to
 //! 9 are LZ4HC.
