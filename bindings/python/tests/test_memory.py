@@ -59,7 +59,7 @@ def test_reads_are_the_bytes_of_the_raw_memory(hm: Hypeman, standby: Instance, c
         assert image.read_at(1 << 60, 100) == b""
         assert memoryview(image[4096:8192])[1:3] == raw[4097:4099]
         with pytest.raises(TypeError):
-            memoryview(image)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            memoryview(image)  # type: ignore[arg-type]
 
 
 def test_a_buffer_of_the_caller_is_filled(hm: Hypeman, standby: Instance, captured: Snapshot) -> None:
