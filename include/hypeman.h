@@ -1501,8 +1501,8 @@ hypeman_status hypeman_memory_extents(const struct hypeman_memory *memory,
  *
  * out: a list for hypeman_ranges_free.
  *
- * Errors: not_supported where the form of the file does not say it for certain (QEMU's, and Firecracker's from 3 GiB
- * on), corrupt, errors of the disk.
+ * Errors: not_supported where the form of the file does not say it for certain (QEMU's stream, and Firecracker's
+ * from 3 GiB on), corrupt, errors of the disk.
  */
 hypeman_status hypeman_memory_ranges(const struct hypeman_memory *memory,
                                      struct hypeman_ranges **out,

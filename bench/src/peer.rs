@@ -1,5 +1,6 @@
 //! Peers as child processes, and what a piece of work costs: ours and theirs by the same clocks.
 
+use std::ops::AddAssign;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,13 @@ pub struct Cost {
     pub wall: Duration,
     /// CPU time of all its threads, in user and kernel mode.
     pub cpu: Duration,
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, more: Self) {
+        self.wall += more.wall;
+        self.cpu += more.cpu;
+    }
 }
 
 /// Runs a peer to its end.

@@ -254,8 +254,8 @@ export interface MemoryImage {
   /**
    * Which guest-physical addresses lie where in it, by address.
    *
-   * @throws {HypemanError} `not_supported` where the form of the file does not say it for certain (QEMU's, and
-   * firecracker's from 3 GiB on), `corrupt`, `closed`, `io`
+   * @throws {HypemanError} `not_supported` where the form of the file does not say it for certain (QEMU's stream,
+   * and firecracker's from 3 GiB on), `corrupt`, `closed`, `io`
    */
   ranges(): Promise<Array<MemoryRange>>
 

@@ -131,8 +131,8 @@ pub extern "C" fn hypeman_memory_extents(
 ///
 /// out: a list for hypeman_ranges_free.
 ///
-/// Errors: not_supported where the form of the file does not say it for certain (QEMU's, and Firecracker's from 3 GiB
-/// on), corrupt, errors of the disk.
+/// Errors: not_supported where the form of the file does not say it for certain (QEMU's stream, and Firecracker's
+/// from 3 GiB on), corrupt, errors of the disk.
 #[unsafe(no_mangle)]
 pub extern "C" fn hypeman_memory_ranges(
     memory: Option<&Memory>,

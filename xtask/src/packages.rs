@@ -13,7 +13,7 @@ enum Probe {
 }
 
 /// Everything that building, testing and showing need, with the package that brings it.
-const NEEDED: [(Probe, &str); 16] = [
+const NEEDED: &[(Probe, &str)] = &[
     (Probe::Program("gcc"), "gcc"),
     (Probe::Program("g++"), "g++"),
     (Probe::File("/usr/include/stdio.h"), "libc6-dev"),
@@ -29,6 +29,12 @@ const NEEDED: [(Probe, &str); 16] = [
     (Probe::Program("cpio"), "cpio"),
     (Probe::Program("zstd"), "zstd"),
     (Probe::Program("lz4"), "lz4"),
+    (Probe::Program("go"), "golang-go"),
+    (
+        Probe::File("/usr/share/gocode/src/github.com/klauspost/compress"),
+        "golang-github-klauspost-compress-dev",
+    ),
+    (Probe::File("/usr/share/gocode/src/github.com/pierrec/lz4"), "golang-github-pierrec-lz4-dev"),
     (Probe::Program("dpkg-deb"), "dpkg"),
 ];
 

@@ -1,8 +1,9 @@
 //! Compression against the stock tool at the same level.
 //!
-//! Ours is `snapshots.compress` until `snapshots.wait` returns: it encodes with checksums, reads back and decodes all
-//! it wrote, flushes it and removes the raw file; `wait` looks every 10 ms. The peer encodes into a new file, which it
-//! neither reads back nor flushes. Both read the image from the page cache, and take turns in going first.
+//! Ours is `snapshots.compress` until `snapshots.wait` returns: it encodes with checksums, decodes every frame and
+//! compares it with its memory, reads back all it wrote, flushes it, rewrites the record and removes the raw file. The
+//! peer encodes into a new file, which `sync` flushes; only in a line of `verified` is it also tested (`zstd -t`), as
+//! ours always is. Both read the image from the page cache, and take turns in going first.
 
 use std::fs;
 use std::process::Command;
@@ -25,6 +26,8 @@ pub struct Work {
     pub codec: Codec,
     /// The peer and its options.
     pub peer: &'static [&'static str],
+    /// Whether the peer, too, has to show that what it wrote can be read.
+    pub is_tested: bool,
 }
 
 /// One round of both.
@@ -56,7 +59,18 @@ pub fn wall(
     image: (Content, Zeros),
     codec: (Codec, &'static [&'static str]),
 ) -> Result<Samples> {
-    samples(scene, image, codec, |round| (round.ours.wall.as_secs_f64(), round.peer.wall.as_secs_f64()))
+    samples(scene, image, codec, false, |round| {
+        (round.ours.wall.as_secs_f64(), round.peer.wall.as_secs_f64())
+    })
+}
+
+/// Seconds from start to end, where the peer tests what it wrote.
+pub fn verified(
+    scene: &mut Scene,
+    image: (Content, Zeros),
+    codec: (Codec, &'static [&'static str]),
+) -> Result<Samples> {
+    samples(scene, image, codec, true, |round| (round.ours.wall.as_secs_f64(), round.peer.wall.as_secs_f64()))
 }
 
 /// Seconds of CPU time of all threads.
@@ -65,7 +79,7 @@ pub fn cpu(
     image: (Content, Zeros),
     codec: (Codec, &'static [&'static str]),
 ) -> Result<Samples> {
-    samples(scene, image, codec, |round| (round.ours.cpu.as_secs_f64(), round.peer.cpu.as_secs_f64()))
+    samples(scene, image, codec, false, |round| (round.ours.cpu.as_secs_f64(), round.peer.cpu.as_secs_f64()))
 }
 
 /// Bytes of the compressed file.
@@ -74,16 +88,17 @@ pub fn size(
     image: (Content, Zeros),
     codec: (Codec, &'static [&'static str]),
 ) -> Result<Samples> {
-    samples(scene, image, codec, |round| (round.our_bytes as f64, round.peer_bytes as f64))
+    samples(scene, image, codec, false, |round| (round.our_bytes as f64, round.peer_bytes as f64))
 }
 
 fn samples(
     scene: &mut Scene,
     (content, zeros): (Content, Zeros),
     (codec, peer): (Codec, &'static [&'static str]),
+    is_tested: bool,
     figure: fn(&Round) -> (f64, f64),
 ) -> Result<Samples> {
-    let work = Work { content, zeros, codec, peer };
+    let work = Work { content, zeros, codec, peer, is_tested };
     if !scene.compressions.contains_key(&work) {
         let rounds = scene.options.rounds();
         let stage = scene.stage(content, zeros)?;
@@ -103,7 +118,12 @@ fn round(stage: &Stage, work: &Work, number: usize) -> Result<Round> {
         command.args(&work.peer[1..]).arg(stage.memory());
         // zstd wants to be told what is an output.
         command.args((work.codec.algorithm == "zstd").then_some("-o")).arg(&output);
-        peer::run(&mut command)
+        let mut cost = peer::run(&mut command)?;
+        if work.is_tested {
+            cost += peer::run(Command::new(work.peer[0]).args(["-q", "-t"]).arg(&output))?;
+        }
+        cost += peer::run(Command::new("sync").arg(&output))?;
+        Ok::<_, Box<dyn std::error::Error>>(cost)
     };
     let (ours, peer) = if number.is_multiple_of(2) {
         let peer = peer()?;

@@ -2,7 +2,7 @@
 //!
 //! Ours is `instances.snapshots.restore` to Standby: it decodes and checks every frame on all CPUs into a new
 //! instance directory, flushes it, and exchanges it with the live one under its journal. Peers decode what the stock
-//! tool had compressed, or copy the raw file; they flush nothing. All read from the page cache.
+//! tool had compressed, or copy the raw file; `sync` flushes what they wrote. All read from the page cache.
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +51,11 @@ fn measure(scene: &mut Scene, codec: Codec, peer: fn(&Path, [&str; 2], &Path) ->
     for number in 0..rounds {
         let output = stage.output()?;
         let mut command = peer(&raw, [codec.algorithm, compressed], &output);
-        let mut peer = || peer::run(&mut command);
+        let mut peer = || {
+            let mut cost = peer::run(&mut command)?;
+            cost += peer::run(Command::new("sync").arg(&output))?;
+            Ok::<_, Box<dyn std::error::Error>>(cost)
+        };
         let (ours, peer) = if number.is_multiple_of(2) {
             let peer = peer()?;
             (restore(stage, &id)?, peer)

@@ -57,6 +57,9 @@ def test_reads_are_the_bytes_of_the_raw_memory(hm: Hypeman, standby: Instance, c
         assert (image[0], image[12_345], image[-1]) == (raw[0], raw[12_345], raw[-1])
         assert image.read_at(MEMORY_BYTES - 3, 100) == raw[-3:]
         assert image.read_at(1 << 60, 100) == b""
+        assert memoryview(image[4096:8192])[1:3] == raw[4097:4099]
+        with pytest.raises(TypeError):
+            memoryview(image)  # type: ignore[arg-type]
 
 
 def test_a_buffer_of_the_caller_is_filled(hm: Hypeman, standby: Instance, captured: Snapshot) -> None:

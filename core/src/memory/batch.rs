@@ -4,9 +4,8 @@ use std::fs::File;
 
 use twox_hash::XxHash3_64;
 
-use super::digest::Digest;
 use super::file::{defect, read_raw};
-use super::format::{self, Encoder};
+use super::format::{self, Decoder, Encoder, Standard};
 use super::index::Encoded;
 use super::pieces::{Piece, Pieces};
 use super::workers::Crew;
@@ -22,6 +21,9 @@ pub(super) struct Batch {
     algorithm: Algorithm,
     frame_bytes: usize,
     encoder: Encoder,
+    decoder: Decoder,
+    /// What the last frame decoded to.
+    decoded: Vec<u8>,
     raw: Vec<u8>,
     stored: Vec<u8>,
     filled: usize,
@@ -38,6 +40,8 @@ impl Batch {
             algorithm: settings.algorithm,
             frame_bytes,
             encoder: Encoder::new(settings)?,
+            decoder: Decoder::new(settings.algorithm)?,
+            decoded: vec![0; frame_bytes],
             raw: vec![0; Pieces::BYTES],
             stored: vec![0; frames * format::stored_bound(settings.algorithm, frame_bytes)],
             filled: 0,
@@ -50,13 +54,10 @@ impl Batch {
     }
 
     /// Reads `piece` of `image`, and encodes it in place of what was here before.
-    pub(super) fn fill(
-        &mut self,
-        image: &File,
-        piece: &Piece,
-        digest: &Digest,
-        crew: &Crew<'_>,
-    ) -> Result<()> {
+    ///
+    /// # Errors
+    /// `internal` where a frame does not decode to its memory: then the codec, or this machine's memory, is at fault.
+    pub(super) fn fill(&mut self, image: &File, piece: &Piece, crew: &Crew<'_>) -> Result<()> {
         self.zeros_before = piece.hole_bytes;
         self.frames.clear();
         self.zeros_after = 0;
@@ -64,7 +65,6 @@ impl Batch {
         let mut raw = std::mem::take(&mut self.raw);
         let memory = raw.get_mut(..piece.data_bytes).ok_or_else(|| defect("a piece outgrew its buffer"))?;
         read_raw(image, memory, piece.data_at)?;
-        let mut raw_at = piece.data_at;
         for frame in memory.chunks(self.frame_bytes) {
             crew.check()?;
             if is_zero(frame) {
@@ -74,13 +74,27 @@ impl Batch {
                 self.inner_zeros()?;
                 let room = self.stored.get_mut(self.filled..).unwrap_or_default();
                 let stored_bytes = self.encoder.encode(frame, room)?;
+                self.check(frame, stored_bytes)?;
                 self.push(stored_bytes, frame.len(), false)?;
-                digest.add(raw_at, frame);
             }
-            raw_at += frame.len() as u64;
         }
         self.raw = raw;
         Ok(())
+    }
+
+    /// Decodes the frame that was just made of `raw`, and compares.
+    fn check(&mut self, raw: &[u8], stored_bytes: usize) -> Result<()> {
+        let stored = self.stored.get(self.filled..).and_then(|rest| rest.get(..stored_bytes));
+        let decoded = self.decoded.get_mut(..raw.len());
+        let (Some(stored), Some(decoded)) = (stored, decoded) else {
+            return Err(defect("a frame outgrew its buffer"));
+        };
+        self.decoder.decode(stored, decoded, Standard::Skipped).map_err(defect)?;
+        if decoded == raw {
+            Ok(())
+        } else {
+            Err(defect("a frame decodes to something else than was compressed"))
+        }
     }
 
     /// Puts zeros between two data frames where they belong.

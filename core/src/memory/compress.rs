@@ -1,7 +1,10 @@
-//! Compresses a memory image in parallel, then reads it back and checks it against the image.
+//! Compresses a memory image in parallel, and proves that it did before anyone removes the image.
 //!
 //! Threads take pieces of the image in order, encode them alone, wait for their turn only to learn where their bytes
 //! go, and write while others encode. Runs of zeros become one frame across pieces. Nothing here grows with the image.
+//!
+//! The proof has two halves: each frame is decoded and compared with its memory as soon as it is made, while both are
+//! in the cache of the CPU; and everything that was written is read back and compared with what was made.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -10,13 +13,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Compressed;
 use super::batch::{Batch, encoded};
-use super::digest::Digest;
 use super::file::{
     check_empty, compressed_bytes, damaged, raw_bytes, read_raw, set_compressed_bytes, write_compressed,
 };
 use super::format;
 use super::frames::Frames;
-use super::index::{self, MAX_FRAMES};
+use super::index::{self, Fingerprint, MAX_FRAMES};
 use super::order::{Order, Turns};
 use super::pass::{Pass, Purpose};
 use super::pieces::Pieces;
@@ -26,12 +28,11 @@ use crate::error::{Error, Kind, Result};
 use crate::sys::sparse::drop_cache;
 use crate::types::CompressionSettings;
 
-/// Compresses `raw` into the empty file `out` on `threads` threads of low priority, reads back what it wrote and checks
-/// it against `raw`. Does not fsync. Drops `raw` from the page cache as it goes.
+/// Compresses `raw` into the empty file `out` on `threads` threads of low priority, checks each frame against `raw`,
+/// and reads back what it wrote. Does not fsync. Drops `raw` from the page cache as it goes.
 ///
-/// `progress` is told bytes done and bytes in all, by any of the threads, and not always in order: half of a byte is
-/// done when it is compressed, the other half when it is checked. The contents of `out` are undefined after an error;
-/// a cancel is obeyed within one frame.
+/// `progress` is told bytes done and bytes in all, by any of the threads, and not always in order. The contents of
+/// `out` are undefined after an error; a cancel is obeyed within one frame.
 ///
 /// # Errors
 /// `no_space`, `io`, `cancelled`, `timeout`; `corrupt` where what was read back is not what was compressed.
@@ -44,8 +45,8 @@ pub(crate) fn compress(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Compressed> {
     let image_bytes = raw_bytes(raw)?;
-    let written = write(raw, out, settings, threads, limit, &|done, all| progress(done / 2, all))?;
-    check(out, settings, &written, threads, limit, &|done, all| progress(all / 2 + done.div_ceil(2), all))?;
+    let written = write(raw, out, settings, threads, limit, progress)?;
+    check(out, settings, &written, threads, limit, &|_, all| progress(all, all))?;
     progress(image_bytes, image_bytes);
     Ok(Compressed { raw_bytes: image_bytes, compressed_bytes: compressed_bytes(out)? })
 }
@@ -53,10 +54,10 @@ pub(crate) fn compress(
 /// What was compressed, to be found again in what was written.
 pub(super) struct Written {
     pub(super) raw_bytes: u64,
-    pub(super) digest: u64,
+    pub(super) fingerprint: Fingerprint,
 }
 
-/// Compresses without checking.
+/// Compresses without reading back.
 pub(super) fn write(
     raw: &File,
     out: &File,
@@ -89,7 +90,6 @@ pub(super) fn write(
         raw_bytes,
         pieces: Mutex::new(Pieces::new(raw, body_bytes, frame_bytes)),
         order: Order::new(out, settings.algorithm, index::Writer::new(out, head.len() as u64, staging)),
-        digest: Digest::default(),
         done: AtomicU64::new(0),
         progress,
     };
@@ -107,14 +107,14 @@ pub(super) fn write(
         let stored = format::plain_frame(&tail);
         write_compressed(out, &stored, index.end())?;
         index.push(&encoded(&stored, tail_bytes as u32, false))?;
-        job.digest.add(body_bytes, &tail);
     }
+    let fingerprint = index.fingerprint();
     let end = format::finish(settings.algorithm, out, index)?;
     set_compressed_bytes(out, end)?;
-    Ok(Written { raw_bytes, digest: job.digest.value() })
+    Ok(Written { raw_bytes, fingerprint })
 }
 
-/// Reads back what was written: the structure, every checksum, and that it decodes to what was compressed.
+/// Reads back what was written: every byte has to be as it was made, and where.
 pub(super) fn check(
     out: &File,
     settings: CompressionSettings,
@@ -124,25 +124,23 @@ pub(super) fn check(
     progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<()> {
     let algorithm = settings.algorithm;
-    let Some(frames) = Frames::indexed(algorithm, out, written.raw_bytes, limit)? else {
+    let frames = Frames::indexed(algorithm, out, written.raw_bytes, limit)?;
+    let Some((frames, index)) = frames.as_ref().and_then(|frames| Some((frames, frames.index()?))) else {
         return Err(damaged(0, "the index that was just written is gone"));
     };
-    if let Some(index) = frames.index() {
-        format::check_frame(algorithm, out, index)?;
+    format::check_frame(algorithm, out, index)?;
+    if frames.raw_bytes != written.raw_bytes || index.fingerprint(out)? != written.fingerprint {
+        return Err(damaged(0, "its index names other frames than were compressed"));
     }
     let pass = Pass {
         compressed: out,
         algorithm,
-        frames: &frames,
-        purpose: Purpose::Check,
+        frames,
+        purpose: Purpose::Reread,
         priority: Priority::Background,
         progress,
     };
-    let digest = pass.run(threads, limit)?.value();
-    if frames.raw_bytes != written.raw_bytes || digest != written.digest {
-        return Err(damaged(0, "it decodes to something else than was compressed"));
-    }
-    Ok(())
+    pass.run(threads, limit)
 }
 
 /// A running compression, shared by its threads.
@@ -153,7 +151,6 @@ struct Job<'a> {
     raw_bytes: u64,
     pieces: Mutex<Pieces<'a>>,
     order: Order<'a>,
-    digest: Digest,
     done: AtomicU64,
     progress: &'a (dyn Fn(u64, u64) + Sync),
 }
@@ -166,7 +163,7 @@ impl Job<'_> {
             crew.check()?;
             let piece = self.pieces.lock().unwrap_or_else(PoisonError::into_inner).next()?;
             let Some(piece) = piece else { break };
-            batch.fill(self.raw, &piece, &self.digest, crew)?;
+            batch.fill(self.raw, &piece, crew)?;
             let Some(at) = self.order.place(piece.number, &batch, || crew.check())? else { break };
             write_compressed(self.out, batch.stored(), at)?;
             drop_cache(self.raw, piece.data());

@@ -1,4 +1,7 @@
 //! Decompresses a memory image: in parallel where its frames can be found, else from its start to its end.
+//!
+//! Through the page cache, where it stays: a VMM reads it next. With `O_DIRECT` a GiB is on a disk (ext4) in 0.7 of the
+//! time, but has to come back from there: written, flushed and read once it takes 1.4 times as long.
 
 use std::fs::File;
 use std::num::NonZeroUsize;

@@ -6,7 +6,7 @@ use twox_hash::XxHash3_64;
 
 use super::index::{self, Frame, Index};
 use super::{file, lz4, zstd};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::types::{Algorithm, CompressionSettings};
 
 /// Memory in a data frame, and the grid on which frames begin in the image.
@@ -177,7 +177,12 @@ impl Decoder {
     }
 
     /// Decodes one frame into `raw`, which it has to fill; says what is wrong where it does not.
-    fn decode(&mut self, stored: &[u8], raw: &mut [u8], standard: Standard) -> Result<(), &'static str> {
+    pub(super) fn decode(
+        &mut self,
+        stored: &[u8],
+        raw: &mut [u8],
+        standard: Standard,
+    ) -> Result<(), &'static str> {
         match self {
             Self::Zstd(decoder) => decoder.decode(stored, raw, standard),
             Self::Lz4 => lz4::decode(stored, raw, standard),
@@ -193,16 +198,23 @@ impl Decoder {
         raw: &mut [u8],
         is_strict: bool,
     ) -> Result<()> {
-        let wrong = |what: &str| {
-            file::damaged(frame.at, format_args!("{what} (the frame for memory byte {})", frame.raw_at))
-        };
-        let standard = match frame.hash {
-            Some(hash) if hash != XxHash3_64::oneshot(stored) => {
-                return Err(wrong("the checksum of a frame does not match"));
-            }
-            Some(_) if !is_strict => Standard::Skipped,
-            _ => Standard::Checked,
-        };
-        self.decode(stored, raw, standard).map_err(wrong)
+        check_stored(frame, stored)?;
+        let is_checked = frame.hash.is_some() && !is_strict;
+        let standard = if is_checked { Standard::Skipped } else { Standard::Checked };
+        self.decode(stored, raw, standard).map_err(|what| wrong(frame, what))
     }
+}
+
+/// Compares the stored bytes of `frame` with the checksum that the index has of them, where there is an index.
+pub(super) fn check_stored(frame: &Frame, stored: &[u8]) -> Result<()> {
+    match frame.hash {
+        Some(hash) if hash != XxHash3_64::oneshot(stored) => {
+            Err(wrong(frame, "the checksum of a frame does not match"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn wrong(frame: &Frame, what: &str) -> Error {
+    file::damaged(frame.at, format_args!("{what} (the frame for memory byte {})", frame.raw_at))
 }

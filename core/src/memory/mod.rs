@@ -2,7 +2,7 @@
 //!
 //! `zstd/` and `lz4/` say what the files look like, `index.rs` what we add to them, `format.rs` what both have in
 //! common. `compress.rs` writes (`pieces` -> `batch` -> `order`), `pass.rs` reads all frames in parallel for
-//! `decompress.rs`, `verify.rs` and the check at the end of a compression, `image/` reads any byte of an image alone.
+//! `decompress.rs`, `verify.rs` and the reading back at the end of a compression, `image/` reads any byte of an image alone.
 //!
 //! Any job holds at most 64 MiB and 16 MiB for each thread, whatever the length of the image: buffers are of one
 //! batch, frames are listed from disk, a page at a time. Only a foreign zstd frame with a window of more than 64 MiB
@@ -11,7 +11,6 @@
 mod batch;
 mod compress;
 mod decompress;
-mod digest;
 mod file;
 mod format;
 mod frames;
@@ -35,6 +34,9 @@ pub(crate) use compress::compress;
 pub(crate) use decompress::decompress;
 pub(crate) use image::Image;
 pub(crate) use verify::verify;
+
+/// The most memory that is written where nothing says how much an image holds: more than any host has.
+pub(crate) const MAX_IMAGE_BYTES: u64 = 16 << 40;
 
 /// What a compression made of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,10 @@
-//! One pass over all frames of a compressed file, in parallel: to write their memory, or only to check it.
+//! One pass over all frames of a compressed file, in parallel: to write their memory, or only to check them.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::digest::Digest;
 use super::file::{damaged, grow, read_compressed, write_raw_sparse};
 use super::format::{self, Decoder};
 use super::frames::{Cursor, Frames};
@@ -25,8 +24,10 @@ const BATCH_FRAMES: usize = 1024;
 pub(super) enum Purpose<'a> {
     /// The memory, as fast as it can be had: the index's checksum of each frame is enough.
     Write(&'a File),
-    /// Every checksum there is, and the [`Digest`] of the memory.
+    /// Every checksum there is, and that it decodes.
     Check,
+    /// Only whether the stored bytes are those of the index: what they decode to is known.
+    Reread,
 }
 
 /// A pass and what its threads share.
@@ -41,13 +42,12 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Goes through all frames; the digest of the image is complete after a [`Purpose::Check`].
-    pub(super) fn run(&self, threads: NonZeroUsize, limit: &Limit) -> Result<Digest> {
+    /// Goes through all frames.
+    pub(super) fn run(&self, threads: NonZeroUsize, limit: &Limit) -> Result<()> {
         let queue = Mutex::new(Queue { cursor: self.frames.cursor(self.compressed)?, held_back: None });
         let done = AtomicU64::new(0);
-        let digest = Digest::default();
         workers::run(threads, self.priority, limit, |crew| {
-            let mut worker = Worker::new(self, crew, &digest)?;
+            let mut worker = Worker::new(self, crew)?;
             let mut batch = Vec::new();
             loop {
                 crew.check()?;
@@ -60,8 +60,7 @@ impl Pass<'_> {
                 let before = done.fetch_add(memory, Ordering::Relaxed);
                 (self.progress)(before + memory, self.frames.raw_bytes);
             }
-        })?;
-        Ok(digest)
+        })
     }
 }
 
@@ -98,7 +97,6 @@ impl Queue<'_> {
 struct Worker<'a> {
     pass: &'a Pass<'a>,
     crew: &'a Crew<'a>,
-    digest: &'a Digest,
     decoder: Decoder,
     stored: Vec<u8>,
     raw: Vec<u8>,
@@ -106,9 +104,9 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(pass: &'a Pass<'a>, crew: &'a Crew<'a>, digest: &'a Digest) -> Result<Self> {
+    fn new(pass: &'a Pass<'a>, crew: &'a Crew<'a>) -> Result<Self> {
         let decoder = Decoder::new(pass.algorithm)?;
-        Ok(Self { pass, crew, digest, decoder, stored: Vec::new(), raw: Vec::new(), zeros: Vec::new() })
+        Ok(Self { pass, crew, decoder, stored: Vec::new(), raw: Vec::new(), zeros: Vec::new() })
     }
 
     fn batch(&mut self, batch: &[Frame]) -> Result<()> {
@@ -122,6 +120,7 @@ impl<'a> Worker<'a> {
             let (bytes, after) = rest.split_at_mut(run_bytes as usize);
             match run {
                 [zeros] if zeros.is_zero => self.zeros(zeros, bytes)?,
+                data if matches!(self.pass.purpose, Purpose::Reread) => self.reread(data, bytes)?,
                 data => self.data(data, bytes)?,
             }
             rest = after;
@@ -144,6 +143,18 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    /// Checks frames that follow each other in the file, without decoding them.
+    fn reread(&self, frames: &[Frame], stored: &[u8]) -> Result<()> {
+        let mut rest = stored;
+        for frame in frames {
+            self.crew.check()?;
+            let (bytes, after) = rest.split_at(frame.stored_bytes as usize);
+            format::check_stored(frame, bytes)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
     /// Decodes frames that follow each other in the file and in the image.
     fn data(&mut self, frames: &[Frame], stored: &[u8]) -> Result<()> {
         let Some(first) = frames.first() else { return Ok(()) };
@@ -157,13 +168,10 @@ impl<'a> Worker<'a> {
             let (memory, raw_after) = raw_rest.split_at_mut(frame.raw_bytes as usize);
             (stored_rest, raw_rest) = (stored_after, raw_after);
             self.decoder.frame(frame, bytes, memory, matches!(self.pass.purpose, Purpose::Check))?;
-            if matches!(self.pass.purpose, Purpose::Check) {
-                self.digest.add(frame.raw_at, memory);
-            }
         }
         match self.pass.purpose {
             Purpose::Write(out) => write_raw_sparse(out, raw, first.raw_at),
-            Purpose::Check => Ok(()),
+            Purpose::Check | Purpose::Reread => Ok(()),
         }
     }
 }

@@ -1,8 +1,11 @@
-//! Reads files chunk by chunk, in parallel, and makes the checksum of each. Holes are not read.
+//! Reads files chunk by chunk, in parallel, and makes the checksum of each. Holes are not read. What is read in the
+//! background does not stay in the page cache: no one is about to read it again, and guests need the memory.
 
 use std::fs::File;
 use std::hash::Hasher;
+use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +16,7 @@ use crate::call::Limit;
 use crate::error::{Error, Result};
 use crate::memory::workers::{self, Crew, Priority};
 use crate::sys::dir::Dir;
-use crate::sys::sparse::next_data;
+use crate::sys::sparse::{drop_cache, next_data};
 
 const BUFFER_BYTES: usize = 1 << 20;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -86,20 +89,43 @@ enum Failure {
     Unreadable(Error),
 }
 
+/// The file that was read last.
+struct Open {
+    number: usize,
+    file: File,
+    /// The hole and the data behind it that were found last: to look for the end of long ones again for every chunk
+    /// would take longer than to read them.
+    known: Range<u64>,
+    data_start: u64,
+}
+
+impl Open {
+    /// The first extent of data that ends after `at`, from `at` on; nothing at the end of all offsets.
+    fn data_from(&mut self, at: u64) -> io::Result<Range<u64>> {
+        if !self.known.contains(&at) {
+            let data = next_data(&self.file, at)?.unwrap_or(u64::MAX..u64::MAX);
+            (self.known, self.data_start) = (at..data.end, data.start);
+        }
+        Ok(self.data_start.max(at)..self.known.end)
+    }
+}
+
 struct Worker<'a> {
     chunks: &'a Chunks<'a>,
     crew: &'a Crew<'a>,
-    /// The file that was read last, with its number.
-    open: Option<(usize, File)>,
+    open: Option<Open>,
     buffer: Vec<u8>,
 }
 
 impl Worker<'_> {
     fn checksum(&mut self, place: Place) -> Result<u64, Failure> {
         let Some((path, size_bytes)) = self.chunks.files.get(place.file) else { return Ok(0) };
-        let file = match self.open.take() {
-            Some((number, file)) if number == place.file => file,
-            _ => self.chunks.guest.read(path).map_err(Failure::Unreadable)?,
+        let mut open = match self.open.take() {
+            Some(open) if open.number == place.file => open,
+            _ => {
+                let file = self.chunks.guest.read(path).map_err(Failure::Unreadable)?;
+                Open { number: place.file, file, known: 0..0, data_start: 0 }
+            }
         };
         let start = place.chunk * self.chunks.chunk_bytes;
         let end = start.saturating_add(self.chunks.chunk_bytes).min(*size_bytes);
@@ -107,7 +133,7 @@ impl Worker<'_> {
         let mut sum = XxHash3_64::new();
         let mut at = start;
         while at < end {
-            let data = next_data(&file, at).map_err(unreadable)?.unwrap_or(end..end);
+            let data = open.data_from(at).map_err(unreadable)?;
             let (hole_end, data_end) = (data.start.min(end), data.end.min(end));
             while at < hole_end {
                 let part = (hole_end - at).min(ZEROS.len() as u64);
@@ -119,12 +145,15 @@ impl Worker<'_> {
                 let part = (data_end - at).min(BUFFER_BYTES as u64);
                 self.buffer.resize(part as usize, 0);
                 let bytes = self.buffer.as_mut_slice();
-                file.read_exact_at(bytes, at).map_err(unreadable)?;
+                open.file.read_exact_at(bytes, at).map_err(unreadable)?;
                 sum.write(bytes);
                 at += part;
             }
         }
-        self.open = Some((place.file, file));
+        if self.chunks.priority == Priority::Background {
+            drop_cache(&open.file, start..end);
+        }
+        self.open = Some(open);
         Ok(sum.finish())
     }
 }

@@ -225,7 +225,9 @@ fn expand(hm: &Hypeman, found: &Found, stage: &Stage, memory: &Memory, call: &mu
     if memory.raw_bytes.is_none() {
         let compressed = place.read(&name)?;
         let raw = place.create_new(&memory.name)?;
-        memory::decompress(&compressed, algorithm, &raw, u64::MAX, hm.threads(), call.limit(), &|_, _| ())
+        // No record speaks of it yet.
+        let most = memory::MAX_IMAGE_BYTES;
+        memory::decompress(&compressed, algorithm, &raw, most, hm.threads(), call.limit(), &|_, _| ())
             .map_err(|error| of_source(error, found, &memory.directory.join(&name)))?;
     }
     place.unlink(&name)

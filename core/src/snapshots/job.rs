@@ -7,7 +7,7 @@
 //! Each state in between is a valid snapshot, and the job carries on from whatever is there.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checksum::checksum;
 use super::jobs::Running;
@@ -28,6 +28,8 @@ pub(super) enum Outcome {
     /// All is done, but for a raw file that someone reads, for as long as a VM lives, perhaps.
     AwaitsReaders,
 }
+/// After how much memory a compression looks whether its snapshot is still there: some ten times a second.
+const LOOK_EVERY_BYTES: u64 = 64 << 20;
 
 /// Brings the job of a snapshot to its end, from whatever state it is in.
 pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<Outcome> {
@@ -57,7 +59,7 @@ pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Re
     }
     let is_compressed = record.snapshot.compression_state == Some(CompressionState::Compressed);
     let is_tidy = !is_compressed || job.unlink_raw(&guest)?;
-    running.progress.is_over.store(true, Ordering::Relaxed);
+    running.progress.end();
     if let Some(sidecar) = checksum(&dir, &guest, is_compressed, threads, &limit)? {
         job.check_still_there()?;
         store.replace_sidecar(&dir, id, &sidecar)?;
@@ -121,11 +123,16 @@ impl Job<'_> {
         }
         let raw = place.read(&memory.name)?;
         let out = place.nameless()?;
+        let looked_at = AtomicU64::new(0);
         let progress = |done: u64, total: u64| {
             self.running.progress.bytes_done.store(done, Ordering::Relaxed);
             self.running.progress.bytes_total.store(total, Ordering::Relaxed);
             // Deleted by another process meanwhile: there is no use in going on.
-            if self.check_still_there().is_err() {
+            let is_due = done.saturating_sub(looked_at.load(Ordering::Relaxed)) >= LOOK_EVERY_BYTES;
+            if is_due
+                && looked_at.fetch_max(done, Ordering::Relaxed) < done
+                && self.check_still_there().is_err()
+            {
                 self.running.cancel.cancel();
             }
         };

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -87,8 +87,30 @@ pub(super) struct Running {
 pub(super) struct Watched {
     pub(super) bytes_done: AtomicU64,
     pub(super) bytes_total: AtomicU64,
+    is_over: Mutex<bool>,
+    over: Condvar,
+}
+
+impl Watched {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All that anyone waits for is done: what may be left is checksums, and a raw file that someone reads.
-    pub(super) is_over: AtomicBool,
+    pub(super) fn end(&self) {
+        *self.lock() = true;
+        self.over.notify_all();
+    }
+
+    /// How far the job is, in bytes done and in all.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.bytes_done.load(Ordering::Relaxed), self.bytes_total.load(Ordering::Relaxed))
+    }
+
+    /// Waits until all is done that anyone waits for, but no longer than `patience`.
+    pub(super) fn wait(&self, patience: Duration) {
+        drop(self.over.wait_timeout_while(self.lock(), patience, |is_over| !*is_over));
+    }
 }
 
 impl Shared {
@@ -152,14 +174,12 @@ impl Jobs {
         state.failures.get(id).map(|(kind, message)| Error::new(*kind, message.clone()).about(id))
     }
 
-    /// How far the job of `id` is, in bytes done and in all, while this handle works on it. A job with nothing
-    /// left to do that anyone waits for counts as ended.
-    pub(crate) fn progress(&self, id: &str) -> Option<(u64, u64)> {
+    /// What others see of the job of `id`, while this handle works on it. A job with nothing left to do that anyone
+    /// waits for counts as ended.
+    pub(super) fn watched(&self, id: &str) -> Option<Arc<Watched>> {
         let state = self.shared.lock();
         let watched = &state.running.as_ref().filter(|running| running.id == id)?.progress;
-        let is_over = watched.is_over.load(Ordering::Relaxed);
-        let bytes = (watched.bytes_done.load(Ordering::Relaxed), watched.bytes_total.load(Ordering::Relaxed));
-        (!is_over).then_some(bytes)
+        (!*watched.lock()).then(|| Arc::clone(watched))
     }
 
     /// Returns when no job is left, or the call ends. A raw file that someone reads is not waited for: it may be the caller.
@@ -170,8 +190,7 @@ impl Jobs {
             drop(state);
             match progress {
                 Some(watched) => {
-                    let [done, total] = [&watched.bytes_done, &watched.bytes_total];
-                    let [done, total] = [done, total].map(|bytes| bytes.load(Ordering::Relaxed));
+                    let (done, total) = watched.bytes();
                     call.report(Phase::Compressing, done, total)?;
                 }
                 None => call.check()?,
@@ -223,7 +242,9 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
         let is_again = not_before.is_some();
         let running = Running { id, cancel: Cancel::new(), progress: Arc::default(), is_again };
         // Whoever waited for it was answered the first time.
-        running.progress.is_over.store(is_again, Ordering::Relaxed);
+        if is_again {
+            running.progress.end();
+        }
         state.running = Some(running.clone());
         drop(state);
 
@@ -235,7 +256,9 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
         }
         // Before anyone is told: whoever waited for the end finds how it ended.
         let mut state = shared.lock();
-        state.running = None;
+        if let Some(running) = state.running.take() {
+            running.progress.end();
+        }
         match outcome {
             Err(error) => {
                 state.failures.insert(running.id, (error.kind(), error.message().to_owned()));

@@ -146,8 +146,11 @@ impl MemoryImage {
     /// Which guest-physical addresses lie where in the image, by address.
     ///
     /// # Errors
-    /// `not_supported` where the form of the file does not say it for certain: QEMU's, and Firecracker's from 3 GiB
-    /// on; `corrupt`, errors of the disk.
+    /// `not_supported` where the form of the file does not say it for certain: QEMU's stream, machine types of
+    /// QEMU other than pc and q35, and Firecracker's from 3 GiB on; `corrupt`, errors of the disk.
+    ///
+    /// Of QEMU's other form (mapped-ram) the machine's usual layout is told: the file does not say whether QEMU was
+    /// started with `max-ram-below-4g`.
     pub fn ranges(&self) -> Result<Vec<MemoryRange>> {
         guard(|| ranges(self, &self.place)).map_err(|error| self.context(error))
     }

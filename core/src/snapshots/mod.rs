@@ -15,6 +15,7 @@ mod jobs;
 mod kept;
 mod list;
 mod live;
+mod mapped_ram;
 mod memory;
 mod plan;
 mod ranges;

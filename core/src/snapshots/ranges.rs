@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::mapped_ram;
 use super::memory::MemoryImage;
 use crate::error::{Error, Kind, Result};
 use crate::store::json;
@@ -22,6 +23,9 @@ pub(super) fn ranges(image: &MemoryImage, place: &Dir) -> Result<Vec<MemoryRange
             if image.architecture.as_deref() == Some("x86_64") && size_bytes <= GAPLESS_BYTES =>
         {
             Ok(vec![MemoryRange { guest_address: 0, offset: 0, size_bytes }])
+        }
+        Some(HypervisorKind::Qemu) if image.format.as_deref() == Some("qemu-mapped-ram") => {
+            mapped_ram::ranges(&|at, buffer| image.read_at(at, buffer))
         }
         hypervisor => {
             let form = image.format.as_deref().or(hypervisor.as_ref().map(HypervisorKind::as_str));

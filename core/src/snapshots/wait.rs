@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::hypeman::Hypeman;
 use crate::types::{CompressionState, Snapshot};
 
-/// A job in another process tells of its end by its record alone; a dead one is noticed within 50 ms.
+/// A job of this handle wakes whoever waits; one in another process tells of its end by its record alone.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 pub(super) fn wait(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Snapshot> {
@@ -15,14 +15,14 @@ pub(super) fn wait(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Snapsho
     let mut takeovers = 3_u32;
     loop {
         let store = hm.open_store()?;
-        let progress = hm.jobs().progress(id);
+        let watched = hm.jobs().watched(id);
         let snapshot = store.record(id)?.snapshot;
         let is_compressing = snapshot.compression_state == Some(CompressionState::Compressing);
         // A job of ours ends after its record says so: with the raw file, which the caller may look for.
-        if !is_compressing && progress.is_none() {
+        if !is_compressing && watched.is_none() {
             return Ok(snapshot);
         }
-        match progress {
+        match watched.as_ref().map(|watched| watched.bytes()) {
             Some((done, total)) => call.report(Phase::Compressing, done, total)?,
             None => call.check()?,
         }
@@ -38,7 +38,11 @@ pub(super) fn wait(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Snapsho
                 }
             }
         }
-        std::thread::sleep(call.limit().at_most(LOOK_AGAIN));
+        let patience = call.limit().at_most(LOOK_AGAIN);
+        match watched {
+            Some(watched) => watched.wait(patience),
+            None => std::thread::sleep(patience),
+        }
     }
 }
 

@@ -1,10 +1,8 @@
-//! LZ4 HC by liblz4, one block at a time: the levels that lz4_flex does not have.
+//! The coders of liblz4, one block at a time: the fast one, and LZ4 HC for the levels that lz4_flex does not have.
 
 use std::ffi::{c_char, c_int, c_void};
 
-// Links liblz4, whose high-compression entry points with a caller's state the crate does not declare.
-use lz4_sys as _;
-
+// High compression with a caller's state, which `lz4-sys` does not declare.
 // SAFETY: names and types are those of lz4hc.h of the liblz4 that `lz4-sys` builds and links.
 unsafe extern "C" {
     fn LZ4_sizeofStateHC() -> c_int;
@@ -17,6 +15,19 @@ unsafe extern "C" {
         target_bytes: c_int,
         level: c_int,
     ) -> c_int;
+}
+
+/// Compresses `raw` into `out` as one block that needs no other, fast, and returns its length; `None` where it does not
+/// fit.
+pub(crate) fn compress_fast(raw: &[u8], out: &mut [u8]) -> Option<usize> {
+    let raw_bytes = c_int::try_from(raw.len()).ok()?;
+    let out_bytes = c_int::try_from(out.len()).ok()?;
+    // SAFETY: both slices are valid for the lengths passed, and cannot overlap since one of them is borrowed mutably;
+    // the tables are on liblz4's stack.
+    let written = unsafe {
+        lz4_sys::LZ4_compress_default(raw.as_ptr().cast(), out.as_mut_ptr().cast(), raw_bytes, out_bytes)
+    };
+    usize::try_from(written).ok().filter(|&written| written > 0)
 }
 
 /// The hash tables of the high-compression coder (256 KiB), kept from block to block.
@@ -61,6 +72,16 @@ impl HighCompression {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fast_block_comes_back_and_one_that_does_not_fit_is_none() {
+        let raw: Vec<u8> = (0..60_000u32).map(|i| (i % 251 * (i / 1000)) as u8).collect();
+        let mut out = vec![0; 70_000];
+        assert_eq!(compress_fast(&raw, &mut out[..10]), None);
+        let written = compress_fast(&raw, &mut out).unwrap();
+        assert!(written < raw.len() / 2);
+        assert_eq!(lz4_flex::block::decompress(&out[..written], raw.len()).unwrap(), raw);
+    }
 
     #[test]
     fn a_block_comes_back_even_after_one_that_did_not_fit() {

@@ -118,7 +118,7 @@ fn required() -> Result<OsString> {
     if let Some(said) = std::env::var_os("HYPEMAN_REQUIRE") {
         return Ok(said);
     }
-    Ok(if may_mount()? { "qemu,zstd,lz4,root" } else { "qemu,zstd,lz4" }.into())
+    Ok(if may_mount()? { "qemu,zstd,lz4,go,root" } else { "qemu,zstd,lz4,go" }.into())
 }
 
 /// Root in a container often may not.

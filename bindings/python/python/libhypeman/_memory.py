@@ -20,6 +20,9 @@ class MemoryImage:
     ``image[offset]`` is a byte and ``image[start:end]`` are bytes, as of a ``bytes`` object; offsets are those of the
     raw memory file. Only what is asked for is read and decompressed. Any number of threads may read at once.
 
+    What takes a buffer takes a slice without another copy: ``memoryview(image[:4096])``, ``numpy.frombuffer(...)``, and
+    `readinto` fills a buffer of your own. The image itself is not one: gigabytes would be decompressed at once.
+
     While it is open the snapshot cannot be deleted (`BusyError`): close it, or use it in a ``with`` block. It may
     outlive its `Hypeman`. Once closed, all but `close` raises `ClosedError`.
     """
@@ -101,8 +104,8 @@ class MemoryImage:
     def ranges(self) -> list[MemoryRange]:
         """Tells which guest-physical addresses lie where in the image, by address.
 
-        Raises `NotSupportedError` where the form of the file does not say it for certain (QEMU's, and Firecracker's
-        from 3 GiB on), `CorruptError`, `StorageError`.
+        Raises `NotSupportedError` where the form of the file does not say it for certain (QEMU's stream, and
+        Firecracker's from 3 GiB on), `CorruptError`, `StorageError`.
         """
         return self._native.ranges()
 

@@ -27,16 +27,18 @@ impl Cache {
         self.frames.get(&at).map(Arc::clone)
     }
 
-    /// Keeps a frame, in place of those that were used the longest time ago.
-    pub(super) fn put(&mut self, at: u64, memory: Arc<Vec<u8>>) {
+    /// Keeps a frame, in place of those that were used the longest time ago: returns one of them, whose memory can be
+    /// used again.
+    pub(super) fn put(&mut self, at: u64, memory: Arc<Vec<u8>>) -> Option<Arc<Vec<u8>>> {
         self.bytes += memory.len();
-        if let Some(twin) = self.frames.put(at, memory) {
-            self.bytes -= twin.len();
-        }
+        let mut evicted = self.frames.put(at, memory);
+        self.bytes -= evicted.as_ref().map_or(0, |twin| twin.len());
         while self.bytes > MAX_BYTES || self.frames.len() > MAX_FRAMES {
             let Some((_, oldest)) = self.frames.pop_lru() else { break };
             self.bytes -= oldest.len();
+            evicted = Some(oldest);
         }
+        evicted
     }
 }
 

@@ -40,6 +40,8 @@ struct Compressed {
 struct Tools {
     decoder: Decoder,
     stored: Vec<u8>,
+    /// Memory for the next frame: of one that left the cache, since fresh memory has to be zeroed first.
+    spare: Vec<u8>,
 }
 
 impl Image {
@@ -136,21 +138,25 @@ impl Compressed {
         let idle = lock(&self.idle).pop();
         let mut tools = match idle {
             Some(tools) => tools,
-            None => Tools { decoder: Decoder::new(self.algorithm)?, stored: Vec::new() },
+            None => Tools { decoder: Decoder::new(self.algorithm)?, stored: Vec::new(), spare: Vec::new() },
         };
         let decoded = tools.decode(file, frame);
+        let memory = decoded.map(Arc::new);
+        if let Ok(memory) = &memory {
+            let evicted = lock(&self.cache).put(frame.at, Arc::clone(memory));
+            tools.spare = evicted.and_then(Arc::into_inner).unwrap_or_default();
+        }
         // A decoder that met damage is as good as before.
         lock(&self.idle).push(tools);
-        let memory = Arc::new(decoded?);
-        lock(&self.cache).put(frame.at, Arc::clone(&memory));
-        Ok(memory)
+        memory
     }
 }
 
 impl Tools {
     fn decode(&mut self, file: &File, frame: &Frame) -> Result<Vec<u8>> {
-        let mut memory = Vec::new();
+        let mut memory = std::mem::take(&mut self.spare);
         grow(&mut memory, frame.raw_bytes.into())?;
+        memory.truncate(frame.raw_bytes as usize);
         grow(&mut self.stored, frame.stored_bytes.into())?;
         let (stored, _) = self.stored.split_at_mut(frame.stored_bytes as usize);
         read_compressed(file, stored, frame.at)?;

@@ -87,6 +87,17 @@ pub(super) struct Encoded {
     pub(super) hash: u64,
 }
 
+/// A checksum of all frames of an index, in their order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fingerprint(u64);
+
+impl Fingerprint {
+    fn add(&mut self, stored_bytes: u32, raw_bytes: u32, is_zero: bool, hash: u64) {
+        let sizes = u64::from(stored_bytes) << 32 | u64::from(raw_bytes) ^ u64::from(is_zero) << 31;
+        self.0 = XxHash3_64::oneshot_with_seed(self.0 ^ sizes, &hash.to_le_bytes());
+    }
+}
+
 /// What the footer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Totals {

@@ -3,8 +3,8 @@
 use std::fs::File;
 
 use super::{
-    ENTRY_BYTES, FOOTER_BYTES, Frame, LEAF_BYTES, LEAF_FRAMES, LEAF_HEAD_BYTES, MAGIC, Totals, ZERO_FLAG,
-    is_sealed,
+    ENTRY_BYTES, FOOTER_BYTES, Fingerprint, Frame, LEAF_BYTES, LEAF_FRAMES, LEAF_HEAD_BYTES, MAGIC, Totals,
+    ZERO_FLAG, is_sealed,
 };
 use crate::error::Result;
 use crate::memory::file::{damaged, read_compressed, u32_at, u64_at};
@@ -60,6 +60,21 @@ impl Index {
     /// Every frame, in order, each checked to begin where the one before ends.
     pub(in crate::memory) fn frames<'f>(&self, file: &'f File) -> Frames<'f> {
         Frames { file, index: *self, page: Vec::new(), next: 0, at: self.totals.first, raw_at: 0 }
+    }
+
+    /// The checksum of all frames, as [`super::Writer::fingerprint`] made it.
+    pub(in crate::memory) fn fingerprint(&self, file: &File) -> Result<Fingerprint> {
+        let mut fingerprint = Fingerprint::default();
+        let mut frames = self.frames(file);
+        while let Some(frame) = frames.next()? {
+            fingerprint.add(
+                frame.stored_bytes,
+                frame.raw_bytes,
+                frame.is_zero,
+                frame.hash.unwrap_or_default(),
+            );
+        }
+        Ok(fingerprint)
     }
 
     /// Reads leaf `number` into `page`, and checks it.

@@ -3,8 +3,8 @@
 use std::fs::File;
 
 use super::{
-    ENTRY_BYTES, Encoded, FOOTER_BYTES, Index, LEAF_BYTES, LEAF_FRAMES, LEAF_HEAD_BYTES, Totals, ZERO_FLAG,
-    seal,
+    ENTRY_BYTES, Encoded, FOOTER_BYTES, Fingerprint, Index, LEAF_BYTES, LEAF_FRAMES, LEAF_HEAD_BYTES, Totals,
+    ZERO_FLAG, seal,
 };
 use crate::error::Result;
 use crate::memory::file::{read_compressed, write_compressed};
@@ -17,18 +17,30 @@ pub(in crate::memory) struct Writer<'f> {
     /// Where full leaves wait: past everything that the frames can reach.
     staging: u64,
     totals: Totals,
+    fingerprint: Fingerprint,
 }
 
 impl<'f> Writer<'f> {
     /// Starts an index of frames that begin at `first` of `file`; full leaves are staged from `staging` on.
     pub(in crate::memory) fn new(file: &'f File, first: u64, staging: u64) -> Self {
         let totals = Totals { raw_bytes: 0, first, end: first, frames: 0 };
-        Self { file, leaf: Vec::with_capacity(LEAF_BYTES as usize), staging, totals }
+        Self {
+            file,
+            leaf: Vec::with_capacity(LEAF_BYTES as usize),
+            staging,
+            totals,
+            fingerprint: Fingerprint::default(),
+        }
     }
 
     /// The end of all frames so far, where the next one has to be written.
     pub(in crate::memory) fn end(&self) -> u64 {
         self.totals.end
+    }
+
+    /// A checksum of all frames so far, by which to know them again.
+    pub(in crate::memory) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// Gives the next frame its place: right behind the one before, in the file and in the image.
@@ -42,6 +54,7 @@ impl<'f> Writer<'f> {
         self.leaf.extend(frame.stored_bytes.to_le_bytes());
         self.leaf.extend((frame.raw_bytes | flag).to_le_bytes());
         self.leaf.extend(frame.hash.to_le_bytes());
+        self.fingerprint.add(frame.stored_bytes, frame.raw_bytes, frame.is_zero, frame.hash);
         self.totals.end += u64::from(frame.stored_bytes);
         self.totals.raw_bytes += u64::from(frame.raw_bytes);
         self.totals.frames += 1;

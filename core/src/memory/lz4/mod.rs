@@ -6,8 +6,9 @@
 //! end mark     four zero bytes
 //! index        skippable frame of ours (memory/index.rs)
 //! ```
-//! Never several frames: the vendor's decoder stops after the first one without an error. Go's pierrec/lz4 reads it
-//! from v4.1.22 on, which the vendor has: older ones took a block's checksum for one of its memory (their issue 223).
+//! Never several frames: the vendor's decoder stops after the first one without an error. Go's pierrec/lz4 reads it, in
+//! version 2 and from v4.1.22 on, which the vendor has: in between it took a block's checksum for one of its memory
+//! (their issue 223).
 //!
 //! Levels are those of the `lz4` command: 0 and 1 are the fast coder (there, too, they are one), 2 is LZ4MID and 3 to
 //! 9 are LZ4HC.
@@ -17,13 +18,13 @@ pub(super) mod stream;
 pub(super) mod walk;
 pub(super) mod zeros;
 
-use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
+use lz4_flex::block::{decompress_into, get_maximum_output_size};
 use twox_hash::XxHash32;
 
 use super::file::{defect, u32_at};
 use super::format::Standard;
 use crate::error::Result;
-use crate::sys::lz4::HighCompression;
+use crate::sys::lz4::{HighCompression, compress_fast};
 
 /// Memory in a block.
 pub(super) const BLOCK_BYTES: usize = 64 << 10;
@@ -43,14 +44,14 @@ pub(super) fn stored_bound(raw_bytes: usize) -> usize {
 
 /// Compresses blocks at one level.
 pub(super) enum Encoder {
-    Fast(Box<CompressTable>),
+    Fast,
     High(HighCompression),
 }
 
 impl Encoder {
     pub(super) fn new(level: i32) -> Self {
         match level {
-            ..FIRST_HIGH_LEVEL => Self::Fast(Box::new(CompressTable::large())),
+            ..FIRST_HIGH_LEVEL => Self::Fast,
             _ => Self::High(HighCompression::new(level)),
         }
     }
@@ -61,13 +62,10 @@ impl Encoder {
         let too_small = || defect("the buffer for an lz4 block is too small");
         let (length, rest) = out.split_first_chunk_mut::<LENGTH_BYTES>().ok_or_else(too_small)?;
         let compressed = match self {
-            Self::Fast(table) => {
-                compress_into_with_table(raw, rest, table).map_err(|e| defect(format_args!("lz4: {e}")))?
-            }
-            Self::High(coder) => {
-                coder.compress(raw, rest).ok_or_else(|| defect("lz4 did not compress a block"))?
-            }
+            Self::Fast => compress_fast(raw, rest),
+            Self::High(coder) => coder.compress(raw, rest),
         };
+        let compressed = compressed.ok_or_else(|| defect("lz4 did not compress a block"))?;
         let is_plain = compressed >= raw.len();
         let data_bytes = if is_plain { raw.len() } else { compressed };
         let (data, rest) = rest.split_at_mut_checked(data_bytes).ok_or_else(too_small)?;

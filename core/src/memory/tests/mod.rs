@@ -2,6 +2,7 @@
 
 mod damage;
 mod foreign;
+mod go;
 mod image;
 mod round_trip;
 
@@ -84,17 +85,22 @@ fn decompressed(file: &File, algorithm: Algorithm, max_bytes: u64) -> Result<Fil
 }
 
 /// Tells whether the stock `tool` is here; says that the test is skipped where it is not and need not be.
-#[expect(clippy::print_stdout, reason = "what is skipped is said")]
 fn has(tool: &str, test: &str) -> bool {
     let found =
         Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    let required =
-        std::env::var("HYPEMAN_REQUIRE").is_ok_and(|tools| tools.split(',').any(|name| name == tool));
-    assert!(found || !required, "{test} requires {tool}");
     if !found {
-        println!("SKIP {test}: there is no {tool}");
+        missing(tool, &format!("is no {tool}"), test);
     }
     found
+}
+
+/// Says that a test is skipped for want of `tool`, which fails it where that is required.
+#[expect(clippy::print_stdout, reason = "what is skipped is said")]
+fn missing(tool: &str, what: &str, test: &str) {
+    let required =
+        std::env::var("HYPEMAN_REQUIRE").is_ok_and(|tools| tools.split(',').any(|name| name == tool));
+    assert!(!required, "{test} requires {tool}: there {what}");
+    println!("SKIP {test}: there {what}");
 }
 
 /// Runs a stock tool, which has to succeed.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::instances::{Found, all};
-use crate::snapshots::restore::copy::Target;
+use crate::snapshots::restore::copy::{Target, max_memory_bytes};
 use crate::snapshots::restore::moved;
 use crate::snapshots::restore::place::sibling;
 use crate::store::Store;
@@ -72,7 +72,17 @@ impl Plan {
         let moved = moved::since_capture(&Found::registered(registration.clone()), record, &outside);
         let source = all(store)?.into_iter().find(|one| one.id == snapshot.source_instance_id);
         let trusted_links = source.and_then(|source| source.directory);
-        targets.insert(0, Target { path: directory, disk: None, elsewhere, trusted_links, moved });
+        targets.insert(
+            0,
+            Target {
+                path: directory,
+                disk: None,
+                elsewhere,
+                trusted_links,
+                moved,
+                max_memory_bytes: max_memory_bytes(snapshot),
+            },
+        );
         let exchanges = targets.iter().map(|target| exchange(&target.path, id)).collect::<Result<_>>()?;
         Ok(Self { registration, targets, exchanges })
     }

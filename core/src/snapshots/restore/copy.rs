@@ -15,7 +15,7 @@ use crate::memory;
 use crate::store::payload::Memory;
 use crate::store::sidecar::OutsideDisk;
 use crate::sys::dir::{Dir, EntryKind};
-use crate::types::{RestoreSnapshot, RestoreTarget};
+use crate::types::{RestoreSnapshot, RestoreTarget, Snapshot};
 
 /// A directory or disk that is built: in the place of a live one, or as a new one.
 pub(in crate::snapshots) struct Target {
@@ -28,13 +28,20 @@ pub(in crate::snapshots) struct Target {
     pub(in crate::snapshots) trusted_links: Option<PathBuf>,
     /// What is rewritten in the VMM's configuration.
     pub(in crate::snapshots) moved: Moved,
+    /// How much memory the image in it may hold.
+    pub(in crate::snapshots) max_memory_bytes: u64,
+}
+
+/// How much memory a decompression of the image of `snapshot` may write.
+pub(in crate::snapshots) fn max_memory_bytes(snapshot: &Snapshot) -> u64 {
+    snapshot.uncompressed_size_bytes.unwrap_or(memory::MAX_IMAGE_BYTES)
 }
 
 impl Target {
     /// A disk of its own, from `payload` in the payload.
     pub(in crate::snapshots) fn disk(path: PathBuf, payload: &str) -> Self {
         let (disk, moved) = (Some(PathBuf::from(payload)), Moved::default());
-        Self { path, disk, elsewhere: Vec::new(), trusted_links: None, moved }
+        Self { path, disk, elsewhere: Vec::new(), trusted_links: None, moved, max_memory_bytes: 0 }
     }
 }
 
@@ -59,8 +66,13 @@ impl Extent {
     }
 }
 
-/// What a restore of `found` replaces: its directory, and its disks outside it.
-pub(super) fn targets(found: &Found, disks: &[OutsideDisk], moved: Moved) -> Result<Vec<Target>> {
+/// What a restore of `found` to `snapshot` replaces: its directory, and its disks outside it.
+pub(super) fn targets(
+    found: &Found,
+    snapshot: &Snapshot,
+    disks: &[OutsideDisk],
+    moved: Moved,
+) -> Result<Vec<Target>> {
     // In a fork, those that the host named no place for lie in its directory.
     let outside: Vec<_> =
         disks.iter().filter_map(|disk| Some((disk, found.outside_path(Path::new(&disk.source))?))).collect();
@@ -72,6 +84,7 @@ pub(super) fn targets(found: &Found, disks: &[OutsideDisk], moved: Moved) -> Res
             elsewhere: outside.iter().map(|(disk, _)| PathBuf::from(&disk.payload)).collect(),
             trusted_links: Some(path.clone()),
             moved,
+            max_memory_bytes: max_memory_bytes(snapshot),
         });
     }
     for (disk, path) in outside.into_iter().filter(|(disk, _)| !disk.readonly) {
@@ -142,7 +155,7 @@ pub(in crate::snapshots) fn build(
     copy_all(&tasks, hm.threads(), Phase::CopyingDisks, call)?;
     let mut files: Vec<_> = tasks.iter().map(|task| task.target.clone()).collect();
     if let Some(memory) = memory.as_ref().filter(|_| extent == Extent::Whole) {
-        expand(hm, guest, memory, &built, call)?;
+        expand(hm, guest, memory, place.max_memory_bytes, &built, call)?;
         files.push(memory.directory.join(&memory.name));
     }
     place.moved.apply(&built)?;
@@ -234,7 +247,14 @@ fn is_form_of(memory: &Memory, path: &Path) -> bool {
 }
 
 /// Writes the raw memory: a copy where it is raw, still or again; else out of its compressed form.
-fn expand(hm: &Hypeman, guest: &Dir, memory: &Memory, built: &Dir, call: &mut Call<'_>) -> Result<()> {
+fn expand(
+    hm: &Hypeman,
+    guest: &Dir,
+    memory: &Memory,
+    max_bytes: u64,
+    built: &Dir,
+    call: &mut Call<'_>,
+) -> Result<()> {
     let raw = memory.directory.join(&memory.name);
     if memory.raw_bytes.is_some() {
         built.ensure_dir(&memory.directory)?;
@@ -249,7 +269,7 @@ fn expand(hm: &Hypeman, guest: &Dir, memory: &Memory, built: &Dir, call: &mut Ca
         &guest.read(&source)?,
         algorithm,
         &out,
-        u64::MAX,
+        max_bytes,
         hm.threads(),
         call.limit(),
         &|_, _| (),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::copy::max_memory_bytes;
 use super::moved;
 use crate::call::{Call, Limit, Phase};
 use crate::error::{Error, Kind, Result};
@@ -111,8 +112,16 @@ fn give_memory(
     } else {
         image.create_new(&memory.name)?
     };
-    memory::decompress(&guest.read(&path)?, algorithm, &out, u64::MAX, hm.threads(), limit, &|_, _| ())
-        .map_err(|error| error.at(guest.join(&path)).about(&snapshot.id))?;
+    memory::decompress(
+        &guest.read(&path)?,
+        algorithm,
+        &out,
+        max_memory_bytes(snapshot),
+        hm.threads(),
+        limit,
+        &|_, _| (),
+    )
+    .map_err(|error| error.at(guest.join(&path)).about(&snapshot.id))?;
     if is_given {
         vmm.give_memory(out);
     }

@@ -30,7 +30,7 @@ pub(super) fn place(
     let disks =
         Sidecar::read(&store.snapshot_dir(&snapshot.id)?)?.map(|sidecar| sidecar.disks).unwrap_or_default();
     let moved = moved::since_capture(found, &store.record(&snapshot.id)?, &disks);
-    let places = copy::targets(found, &disks, moved)?;
+    let places = copy::targets(found, snapshot, &disks, moved)?;
     let suffix = new_id()?;
     let mut journal = Journal {
         instance_id: found.id.clone(),
