@@ -20,15 +20,42 @@ pub(crate) struct Found {
     pub(crate) directory: Option<PathBuf>,
     pub(crate) disks: Vec<Disk>,
     pub(crate) compression: Option<CompressionConfig>,
+    pub(crate) staging_directory: Option<PathBuf>,
+    pub(crate) staging_directory_in_vmm: Option<PathBuf>,
+    pub(crate) exclusive_snapshots: bool,
     /// The vendor's metadata, where its server made the instance.
     pub(crate) server: Option<Box<(ServerMetadata, Value)>>,
 }
 
 impl Found {
     pub(super) fn registered(registration: Registration) -> Self {
-        let Registration { id, name, hypervisor, created_at, api_socket, directory, disks, compression } =
-            registration;
-        Self { id, name, hypervisor, created_at, api_socket, directory, disks, compression, server: None }
+        let Registration {
+            id,
+            name,
+            hypervisor,
+            created_at,
+            api_socket,
+            directory,
+            disks,
+            compression,
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
+        } = registration;
+        Self {
+            id,
+            name,
+            hypervisor,
+            created_at,
+            api_socket,
+            directory,
+            disks,
+            compression,
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
+            server: None,
+        }
     }
 
     fn of_server(store: &Store, metadata: ServerMetadata, whole: Value) -> Self {
@@ -46,13 +73,28 @@ impl Found {
             disks: disks.map(|path| Disk { path, readonly: false }).collect(),
             directory: Some(directory),
             compression: metadata.snapshot_policy.as_ref().and_then(|policy| policy.compression.clone()),
+            staging_directory: None,
+            staging_directory_in_vmm: None,
+            exclusive_snapshots: false,
             server: Some(Box::new((metadata, whole))),
         }
     }
 
     pub(crate) fn with_state(self, state: InstanceState) -> Instance {
-        let Self { id, name, hypervisor, created_at, api_socket, directory, disks, compression, server } =
-            self;
+        let Self {
+            id,
+            name,
+            hypervisor,
+            created_at,
+            api_socket,
+            directory,
+            disks,
+            compression,
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
+            server,
+        } = self;
         let origin = if server.is_some() { Origin::Server } else { Origin::Registered };
         Instance {
             id,
@@ -65,6 +107,9 @@ impl Found {
             directory,
             disks,
             compression,
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
         }
     }
 

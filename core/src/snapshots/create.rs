@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::live;
+use super::again;
+use super::live::{self, Taken};
 use super::plan::{Extent, Plan};
 use super::recover::wake_instance;
 use crate::call::{Call, Phase};
@@ -53,13 +54,16 @@ pub(crate) fn create(
 
     // Captured: after this the source is as it was before.
     let facts = Capture::of(source.state, host());
-    let (stage, turn, facts, outside) = match source.vmm {
+    let stands = source.run_state == Some(RunState::Paused { after_capture: true });
+    let taken = match source.vmm {
+        Some(vmm) if stands => again::capture(hm, &found, (stage, turn), vmm, facts, &mut call)?,
         Some(vmm) => live::capture(hm, &found, (stage, turn), vmm, facts, &mut call)?,
         None => {
             let (facts, outside) = capture_asleep(hm, &found, &request.kind, &stage, facts, &mut call)?;
-            (stage, turn, facts, outside)
+            Taken { stage, turn, facts, outside, image: None }
         }
     };
+    let Taken { stage, turn, facts, outside, image } = taken;
     let created_at = Timestamp::now();
     drop(turn);
 
@@ -70,11 +74,17 @@ pub(crate) fn create(
     let snapshot = snapshot(request, &found, &stage, created_at, settings)?;
     let metadata = stored_metadata(&found, source.state, created_at);
     let record = Record::new(snapshot.clone(), metadata).to_bytes()?;
-    let sidecar = Sidecar::new(facts, outside).to_bytes()?;
+    let mut sidecar = Sidecar::new(facts, outside);
+    sidecar.memory_bytes = memory_bytes(&stage, &sidecar.capture)?;
+    let sidecar = sidecar.to_bytes()?;
     call.check()?;
     let job = stage.publish(&record, &sidecar, settings.is_some())?;
     // The snapshot is there and its job is noted: what cannot start now, the next opener starts.
     drop(job);
+    if let Some(image) = image {
+        // Without the note, the next image is written whole.
+        let _ = store.finish_image(&image);
+    }
     let _ = hm.jobs().start(store, &snapshot.id);
     Ok(snapshot)
 }
@@ -110,12 +120,6 @@ fn check_state(hm: &Hypeman, kind: &SnapshotKind, found: &Found, source: &Source
         }
         SnapshotKind::Stopped => {}
         SnapshotKind::Other(_) => kind.check_known()?,
-    }
-    if source.run_state == Some(RunState::Paused { after_capture: true }) {
-        return refuse(format!(
-            "the VM of instance {} stands where its last memory image was taken and cannot be captured again before it ran; use that snapshot, or resume the VM first",
-            found.id
-        ));
     }
     // The server has no locks that we could share, so what it runs is its own unless the host says otherwise.
     if found.server.is_some() && source.vmm.is_some() && !hm.options().owns_server_instances {
@@ -238,6 +242,12 @@ fn snapshot(
         tags: request.tags.clone().filter(|tags| !tags.is_empty()),
         uncompressed_size_bytes: None,
     })
+}
+
+/// The length of the memory file, which is raw still.
+fn memory_bytes(stage: &Stage, facts: &Capture) -> Result<Option<u64>> {
+    let Some(file) = &facts.memory_file else { return Ok(None) };
+    Ok(stage.guest().stat(file)?.map(|stat| stat.size_bytes))
 }
 
 /// The source's metadata as its server would find it after a standby: without a process, stopped now.

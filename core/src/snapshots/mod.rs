@@ -1,5 +1,6 @@
 //! Snapshots: a verb a file.
 
+mod again;
 mod cancel;
 mod checksum;
 mod chunks;
@@ -11,6 +12,7 @@ mod get;
 mod inspect;
 mod job;
 mod jobs;
+mod last;
 mod list;
 mod live;
 mod memory;

@@ -24,6 +24,12 @@ pub(crate) struct Registration {
     pub(crate) disks: Vec<Disk>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) compression: Option<CompressionConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) staging_directory: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) staging_directory_in_vmm: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) exclusive_snapshots: bool,
 }
 
 /// What we need of the vendor's `guests/{id}/metadata.json`; its keys are Go field names.

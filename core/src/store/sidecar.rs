@@ -24,6 +24,9 @@ pub(crate) struct Sidecar {
     /// Disks from outside the instance directory: where they lie in the payload and where they came from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) disks: Vec<OutsideDisk>,
+    /// Bytes of the memory file when it was captured, raw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_bytes: Option<u64>,
     /// Of every file of the payload; absent until they are made, after the acknowledgement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) checksums: Option<Checksums>,
@@ -46,8 +49,15 @@ pub(crate) struct OutsideDisk {
 
 impl Sidecar {
     pub(crate) fn new(capture: Capture, disks: Vec<OutsideDisk>) -> Self {
-        let (checksums, others) = (None, Map::new());
-        Self { format: FORMAT, capture, disks, checksums, sidecar_xxh3: UNSEALED.to_owned(), others }
+        Self {
+            format: FORMAT,
+            capture,
+            disks,
+            memory_bytes: None,
+            checksums: None,
+            sidecar_xxh3: UNSEALED.to_owned(),
+            others: Map::new(),
+        }
     }
 
     /// Reads the sidecar of the snapshot in `dir`, if it has one.

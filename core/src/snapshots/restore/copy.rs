@@ -194,7 +194,13 @@ fn is_form_of(memory: &Memory, path: &Path) -> bool {
 }
 
 /// Writes the raw memory: a copy where it is raw, still or again; else out of its compressed form.
-fn expand(hm: &Hypeman, guest: &Dir, memory: &Memory, built: &Dir, call: &mut Call<'_>) -> Result<()> {
+pub(in crate::snapshots) fn expand(
+    hm: &Hypeman,
+    guest: &Dir,
+    memory: &Memory,
+    built: &Dir,
+    call: &mut Call<'_>,
+) -> Result<()> {
     let raw = memory.directory.join(&memory.name);
     if memory.raw_bytes.is_some() {
         built.ensure_dir(&memory.directory)?;

@@ -16,6 +16,7 @@ use crate::instances::{Found, find, source};
 use crate::store::Store;
 use crate::types::{HypervisorKind, Instance, InstanceState, RestoreSnapshot, RestoreTarget, Snapshot};
 
+pub(super) use copy::expand;
 pub(super) use exchange::recover;
 
 pub(crate) fn restore(

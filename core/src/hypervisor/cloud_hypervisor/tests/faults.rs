@@ -128,7 +128,13 @@ fn every_word_of_a_refusal_is_told_and_a_full_disk_is_known_by_it() {
         vm.pause(&Limit::default()).unwrap();
         let out = ch.out();
         let fd = File::open(out.path()).unwrap();
-        let target = CaptureTarget { directory: out.path(), directory_fd: &fd, vendor_forms_only: false };
+        let target = CaptureTarget {
+            directory: out.path(),
+            directory_fd: &fd,
+            seen_as: out.path(),
+            over_last: false,
+            vendor_forms_only: false,
+        };
         let error = vm.capture(&target, &Limit::default(), &mut |_, _| Ok(())).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.message().contains(&words.join(": ")), "{error}");

@@ -115,7 +115,13 @@ fn a_cancelled_capture_returns_at_once_and_its_migration_is_ended_by_the_resume(
         let call = Call::default().cancel(&cancel);
         let out = qemu.out("cancelled");
         let directory_fd = File::open(&out).unwrap();
-        let target = CaptureTarget { directory: &out, directory_fd: &directory_fd, vendor_forms_only: true };
+        let target = CaptureTarget {
+            directory: &out,
+            directory_fd: &directory_fd,
+            seen_as: &out,
+            over_last: false,
+            vendor_forms_only: true,
+        };
         let outcome = vm.capture(&target, call.limit(), &mut |_, _| {
             cancel.cancel();
             call.check()

@@ -19,7 +19,13 @@ fn connect(shim: &Shim) -> Vz {
 /// What a create asks of the driver, up to the resume.
 fn walk(vm: &mut Vz, directory: &Path, limit: &Limit) -> Result<Captured> {
     let directory_fd = File::open(directory).unwrap();
-    let target = CaptureTarget { directory, directory_fd: &directory_fd, vendor_forms_only: false };
+    let target = CaptureTarget {
+        directory,
+        directory_fd: &directory_fd,
+        seen_as: directory,
+        over_last: false,
+        vendor_forms_only: false,
+    };
     vm.run_state(limit)?;
     vm.prepare(limit)?;
     vm.check_reach(&target)?;
@@ -185,8 +191,11 @@ fn a_load_is_refused_with_what_the_host_has_to_do() {
     let source = LoadSource {
         directory,
         directory_fd: &directory_fd,
+        seen_as: directory,
         memory_format: None,
+        memory_bytes: None,
         memory: MemoryBackend::File,
+        tracks_changes: false,
         moved: &[],
         network_overrides: &[],
     };
@@ -195,6 +204,9 @@ fn a_load_is_refused_with_what_the_host_has_to_do() {
     for part in ["/data/image/config.json", "restore_machine_state_path", "/data/image/machine-state.vzm"] {
         assert!(error.message().contains(part), "{error}");
     }
+    // One that was started with an image has it.
+    shim.model().state = "Paused";
+    vm.load(&source, &Limit::default(), &mut |_, _| Ok(())).unwrap();
 }
 
 #[test]
