@@ -20,6 +20,8 @@ pub struct Instance {
     directory: Option<CString>,
     disks: Vec<(CString, bool)>,
     compression: Option<Lent>,
+    staging_directory: Option<CString>,
+    staging_directory_in_vmm: Option<CString>,
     whole: hypeman_core::Instance,
 }
 
@@ -36,6 +38,8 @@ impl From<hypeman_core::Instance> for Instance {
             directory,
             disks,
             compression,
+            staging_directory,
+            staging_directory_in_vmm,
         } = whole.clone();
         let disk = |Disk { path, readonly }| (c_path(path), readonly);
         Self {
@@ -49,6 +53,8 @@ impl From<hypeman_core::Instance> for Instance {
             directory: directory.map(c_path),
             disks: disks.into_iter().map(disk).collect(),
             compression: compression.map(Lent::from),
+            staging_directory: staging_directory.map(c_path),
+            staging_directory_in_vmm: staging_directory_in_vmm.map(c_path),
             whole,
         }
     }
@@ -129,6 +135,19 @@ pub extern "C" fn hypeman_instance_compression(instance: Option<&Instance>) -> *
     look(instance, ptr::null(), |instance| {
         instance.compression.as_ref().map_or(ptr::null(), |lent| lent.settings())
     })
+}
+
+/// Returns the path of the directory through which files pass between us and the VMM, in bytes, or NULL where there is
+/// none. Borrowed.
+#[unsafe(no_mangle)]
+pub extern "C" fn hypeman_instance_staging_directory(instance: Option<&Instance>) -> *const c_char {
+    look(instance, ptr::null(), |instance| lend(instance.staging_directory.as_ref()))
+}
+
+/// Returns the path of that directory as the VMM sees it, in bytes, or NULL where none was named. Borrowed.
+#[unsafe(no_mangle)]
+pub extern "C" fn hypeman_instance_staging_directory_in_vmm(instance: Option<&Instance>) -> *const c_char {
+    look(instance, ptr::null(), |instance| lend(instance.staging_directory_in_vmm.as_ref()))
 }
 
 /// Returns every field as JSON, absent ones left out. To be freed with hypeman_string_free; NULL for NULL, and

@@ -127,7 +127,8 @@ fn requests() -> Value {
             read_only, compression, durability, threads, allow_network_fs, owns_server_instances
         } = Options::default()),
         "RegisterInstance": names!(RegisterInstance {
-            name, hypervisor, id, api_socket, directory, disks, compression
+            name, hypervisor, id, api_socket, directory, disks, compression, staging_directory,
+            staging_directory_in_vmm, exclusive_snapshots
         } = RegisterInstance::new("a", "qemu")),
         "CreateSnapshot": names!(CreateSnapshot {
             kind, name, tags, compression
@@ -175,6 +176,8 @@ fn instance(all: bool) -> Instance {
         directory: all.then(|| "/a".into()),
         disks: vec![disk()],
         compression: all.then(CompressionConfig::on),
+        staging_directory: all.then(|| "/a".into()),
+        staging_directory_in_vmm: all.then(|| "/a".into()),
     }
 }
 

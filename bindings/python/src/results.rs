@@ -89,6 +89,8 @@ pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
         directory,
         disks,
         compression,
+        staging_directory,
+        staging_directory_in_vmm,
     } = instance;
     let created_at = created_at.to_string();
     object!(py, "Instance" {
@@ -102,6 +104,8 @@ pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
         directory: directory,
         disks: tuple(py, disks, disk)?,
         compression: compression.map(|config| compression_config(py, config)).transpose()?,
+        staging_directory: staging_directory,
+        staging_directory_in_vmm: staging_directory_in_vmm,
         _created_at_text: created_at,
     })
 }

@@ -92,7 +92,7 @@ impl Found {
             compression,
             staging_directory,
             staging_directory_in_vmm,
-            exclusive_snapshots,
+            exclusive_snapshots: _,
             server,
         } = self;
         let origin = if server.is_some() { Origin::Server } else { Origin::Registered };
@@ -109,7 +109,6 @@ impl Found {
             compression,
             staging_directory,
             staging_directory_in_vmm,
-            exclusive_snapshots,
         }
     }
 

@@ -148,8 +148,6 @@ pub struct Instance {
     /// That directory as the VMM sees it, where it has another path there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staging_directory_in_vmm: Option<PathBuf>,
-    /// The host's promise that no other program takes snapshots of this VM.
-    pub exclusive_snapshots: bool,
 }
 
 /// What the host tells us of a VM that it runs.

@@ -278,6 +278,9 @@ class Instance(Record):
     disks: tuple[Disk, ...] = ()
     compression: CompressionConfig | None = None
     """Default compression of its snapshots."""
+    staging_directory: Path | None = None
+    """Through which files pass between us and the VMM."""
+    staging_directory_in_vmm: Path | None = None
     _created_at_text: str | None = field(default=None, repr=False, compare=False, kw_only=True)
 
 

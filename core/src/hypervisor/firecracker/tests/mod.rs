@@ -1,5 +1,6 @@
 //! The driver against a scripted Firecracker that fails at every step, and against the real one.
 
+mod diff;
 mod faults;
 mod load;
 mod model;
