@@ -10,7 +10,9 @@ use super::scripted::Scripted;
 use super::*;
 use crate::error::Kind;
 use crate::hypeman::Hypeman;
-use crate::types::{CompressionConfig, CreateSnapshot, RegisterInstance, RestoreSnapshot, Snapshot, SnapshotKind};
+use crate::types::{
+    CompressionConfig, CreateSnapshot, RegisterInstance, RestoreSnapshot, Snapshot, SnapshotKind,
+};
 
 /// A Firecracker that keeps a log of changes, and a data directory that may trust it.
 struct Scene {
@@ -53,7 +55,10 @@ impl Scene {
     /// Captures, and requires that the image is all of guest memory as it is now. Tells how it was asked for.
     fn create(&self, id: &str) -> (Snapshot, String) {
         let made = self.try_create(id).unwrap();
-        assert!(fs::read(self.memory_of(&made)).unwrap() == self.firecracker.model().memory(), "another memory");
+        assert!(
+            fs::read(self.memory_of(&made)).unwrap() == self.firecracker.model().memory(),
+            "another memory"
+        );
         let body = self.firecracker.model().body_of("PUT /snapshot/create");
         (made, body["snapshot_type"].as_str().unwrap().to_owned())
     }
@@ -197,13 +202,15 @@ fn a_disk_that_the_guest_writes_to_and_no_one_registered_is_refused_before_the_p
     let scene = Scene::new();
     let disk = scene.root.path().join("elsewhere.raw");
     fs::write(&disk, "a disk").unwrap();
-    let drive = |is_read_only: bool| json!([{ "drive_id": "d", "path_on_host": disk, "is_read_only": is_read_only }]);
+    let drive =
+        |is_read_only: bool| json!([{ "drive_id": "d", "path_on_host": disk, "is_read_only": is_read_only }]);
     scene.firecracker.model().drives = drive(false);
     let error = scene.try_create("vm").unwrap_err();
     assert_eq!(error.kind(), Kind::InvalidState);
     assert!(error.message().contains("elsewhere.raw"), "{error}");
     assert!(!scene.firecracker.model().requests().contains(&"PATCH /vm"), "it was never paused");
-    scene.firecracker.model().drives = json!([{ "drive_id": "d", "socket": "/run/vhost", "path_on_host": null }]);
+    scene.firecracker.model().drives =
+        json!([{ "drive_id": "d", "socket": "/run/vhost", "path_on_host": null }]);
     assert!(scene.try_create("vm").unwrap_err().message().contains("no file of this machine"));
     scene.firecracker.model().drives = drive(true);
     scene.create("vm");

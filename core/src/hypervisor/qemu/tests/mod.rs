@@ -1,5 +1,6 @@
 //! The driver against a scripted QEMU that fails at every step, and against the real one.
 
+mod again;
 mod faults;
 mod greeting;
 mod load;
