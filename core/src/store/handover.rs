@@ -176,3 +176,89 @@ impl Store {
 fn name_of(stage_id: &str) -> String {
     format!("libhypeman-{stage_id}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Call;
+    use crate::hypeman::Durability;
+
+    struct Scene {
+        store: Arc<Store>,
+        pass: PathBuf,
+        home: Dir,
+        _root: tempfile::TempDir,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let store = Arc::new(Store::open(&root.path().join("data"), Durability::Full, false).unwrap());
+            let [pass, home] = ["pass", "home"].map(|name| root.path().join(name));
+            std::fs::create_dir(&pass).unwrap();
+            std::fs::create_dir(&home).unwrap();
+            Self { store, pass, home: Dir::open(&home).unwrap(), _root: root }
+        }
+
+        fn open(&self, stage: &Stage) -> Handover {
+            let seen_as = Path::new("/seen");
+            let made = Handover::open(&self.store, stage, &self.pass, seen_as, geteuid().as_raw()).unwrap();
+            assert_eq!(made.seen_as(), seen_as.join(name_of(stage.id())));
+            made
+        }
+
+        fn count(&self) -> usize {
+            std::fs::read_dir(&self.pass).unwrap().count()
+        }
+    }
+
+    #[test]
+    fn what_the_vmm_wrote_is_moved_home_and_nothing_stays() {
+        let scene = Scene::new();
+        let stage = Stage::begin(&scene.store).unwrap();
+        let handover = scene.open(&stage);
+        std::fs::write(handover.dir().join("memory"), "pages").unwrap();
+        handover.bring_home(&scene.home, Call::default().limit()).unwrap();
+        let memory = scene.home.join("memory");
+        assert_eq!(std::fs::read(&memory).unwrap(), b"pages");
+        assert_eq!(memory.metadata().unwrap().mode() & 0o7777, 0o600);
+        drop(handover);
+        assert_eq!(scene.count(), 0);
+    }
+
+    #[test]
+    fn links_are_not_taken_for_what_the_vmm_wrote() {
+        let scene = Scene::new();
+        let victim = scene.pass.join("of someone else");
+        std::fs::write(&victim, "secret").unwrap();
+        for plant in [
+            (|at: &Path, of: &Path| std::os::unix::fs::symlink(of, at)) as fn(&Path, &Path) -> io::Result<()>,
+            |at, of| std::fs::hard_link(of, at),
+        ] {
+            let stage = Stage::begin(&scene.store).unwrap();
+            let handover = scene.open(&stage);
+            plant(&handover.dir().join("memory"), &victim).unwrap();
+            let error = handover.bring_home(&scene.home, Call::default().limit()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Hypervisor, "{error}");
+            assert_eq!(scene.home.entries().unwrap(), []);
+        }
+        assert_eq!(std::fs::read(&victim).unwrap(), b"secret");
+        assert_eq!(scene.count(), 1);
+    }
+
+    #[test]
+    fn what_a_dead_opener_left_is_removed_with_its_stage_and_what_a_living_one_has_stays() {
+        let scene = Scene::new();
+        let (dead, living) = (Stage::begin(&scene.store).unwrap(), Stage::begin(&scene.store).unwrap());
+        let left = scene.open(&dead);
+        std::fs::write(left.dir().join("memory"), "half").unwrap();
+        left.leave();
+        dead.leave();
+        let used = scene.open(&living);
+        scene.store.clear_dead_stages().unwrap();
+        assert_eq!(scene.count(), 1);
+        assert!(used.dir().path().exists());
+        drop(used);
+        assert_eq!(scene.count(), 0);
+    }
+}

@@ -21,14 +21,17 @@ pub(super) enum Fault {
     /// No answer ever comes to it; the call's token is cancelled if there is one.
     Hang,
     Refuse,
+    /// The connection ends before the answer, or within its line.
     Cut,
+    CutInside,
     Garbage,
     /// An answer whose line never ends.
     Endless,
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 5] = [Self::Hang, Self::Refuse, Self::Cut, Self::Garbage, Self::Endless];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Hang, Self::Refuse, Self::Cut, Self::CutInside, Self::Garbage, Self::Endless];
 }
 
 /// What this QEMU is and has seen.
