@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,13 +18,13 @@ use crate::crash::host;
 use crate::scene::{SmallDisk, VM_ID, assert_nothing_left, directory, raw_memory, standby};
 
 /// Ticks within which the guest has checked each page of its pattern once.
-const FULL_CHECK: u32 = PATTERN_PAGES as u32;
+pub const FULL_CHECK: u32 = PATTERN_PAGES as u32;
 
 /// A running VM and an open data directory that knows it.
-struct Scene {
-    vm: Vm,
-    hm: Hypeman,
-    root: TempDir,
+pub struct Scene {
+    pub vm: Vm,
+    pub hm: Hypeman,
+    pub root: TempDir,
 }
 
 impl Scene {
@@ -41,36 +40,12 @@ impl Scene {
         Self { vm, hm, root }
     }
 
-    /// One whose Firecracker keeps a log of dirty pages that no one else empties.
-    fn tracking(memory_mib: u32) -> Self {
-        let root = directory();
-        let vm = Vm::start(&program(), &root.path().join("first")).boot_guest(memory_mib, true);
-        let hm = Hypeman::open(root.path().join("data")).unwrap();
-        hm.instances().register(&RegisterInstance { exclusive_snapshots: true, ..registered(&vm) }).unwrap();
-        Self { vm, hm, root }
-    }
-
-    fn image_of(&self, id: &str) -> PathBuf {
-        self.payload(id).join("snapshots/snapshot-latest")
-    }
-
-    /// Captures the paused VM, and requires that its memory is what a Full holds that is written by hand.
-    fn capture_as_a_full(&self, name: &str) -> Snapshot {
-        let made = self.capture(None);
-        let by_hand = self.root.path().join(name);
-        fs::create_dir(&by_hand).unwrap();
-        let full = self.vm.save_by_hand(&by_hand);
-        let ours = fs::read(self.image_of(&made.id).join("memory")).unwrap();
-        let differ = ours.chunks(4096).zip(full.chunks(4096)).enumerate().filter(|(_, (a, b))| a != b);
-        assert_eq!(differ.map(|(page, _)| page).collect::<Vec<_>>(), Vec::<usize>::new(), "pages of {name}");
-        made
-    }
-
     fn state(&self) -> InstanceState {
         self.hm.instances().get(VM_ID).unwrap().state
     }
 
-    fn capture(&self, compression: Option<CompressionConfig>) -> Snapshot {
+    /// Captures a Standby snapshot and waits until its compression has ended.
+    pub fn capture(&self, compression: Option<CompressionConfig>) -> Snapshot {
         let made =
             self.hm.instances().snapshots().create(VM_ID, &standby(compression), Call::default()).unwrap();
         self.hm.snapshots().wait(&made.id, Call::default()).unwrap()
@@ -80,7 +55,8 @@ impl Scene {
         self.hm.instances().snapshots().create(VM_ID, &standby(None), call).unwrap_err()
     }
 
-    fn payload(&self, id: &str) -> PathBuf {
+    /// The payload of a snapshot.
+    pub fn payload(&self, id: &str) -> PathBuf {
         self.hm.data_dir().join("snapshots").join(id).join("guest")
     }
 
@@ -93,11 +69,13 @@ impl Scene {
     }
 }
 
-fn program() -> PathBuf {
+/// The Firecracker of these stories.
+pub fn program() -> PathBuf {
     firecracker::program().expect("asked for before")
 }
 
-fn registered(vm: &Vm) -> RegisterInstance {
+/// What is told of `vm`.
+pub fn registered(vm: &Vm) -> RegisterInstance {
     RegisterInstance {
         id: Some(VM_ID.into()),
         api_socket: Some(vm.api_socket()),
@@ -176,119 +154,6 @@ pub fn a_firecracker_snapshot_is_restored_by_one_call() {
     let again = snapshots.restore(&made.id, VM_ID, &request, Call::default()).unwrap_err();
     assert_eq!(again.kind(), Kind::InvalidState);
     waiting.tick_after(waiting.last_tick().ticks);
-}
-
-pub fn a_firecracker_diff_is_what_a_full_snapshot_would_be() {
-    let mut scene = Scene::tracking(64);
-    let mut made = Vec::new();
-    for name in ["full", "diff", "another diff"] {
-        scene.vm.tick_after(scene.vm.last_tick().ticks + 8);
-        scene.vm.pause();
-        made.push(scene.capture_as_a_full(name));
-        scene.vm.resume();
-    }
-    // What a page of the last image holds that the guest never touches shows that the next is written over a copy of it.
-    let unused = 60 << 20;
-    let mark = |id: &str, bytes: &[u8]| {
-        let file = fs::File::options().write(true).open(scene.image_of(id).join("memory")).unwrap();
-        file.write_all_at(bytes, unused).unwrap();
-    };
-    mark(&made[2].id, b"a mark");
-    scene.vm.tick_after(scene.vm.last_tick().ticks + 8);
-    let marked = fs::read(scene.image_of(&scene.capture(None).id).join("memory")).unwrap();
-    assert!(marked[unused as usize..].starts_with(b"a mark"), "it was a Diff");
-    mark(&made[2].id, &[0; 6]);
-
-    let mut before = 0;
-    for (number, snapshot) in made.iter().enumerate() {
-        let ticks = guest::examine(&raw_memory(&scene.payload(&snapshot.id))).unwrap().ticks;
-        let captured = u32::try_from(ticks).unwrap();
-        assert!(captured > before, "each has its own moment");
-        before = captured;
-        let second = Vm::start(&program(), &scene.root.path().join(format!("second{number}")));
-        second.load(&scene.image_of(&snapshot.id));
-        second.resume();
-        let went_on = second.tick_after(0);
-        assert!((captured..=captured + 16).contains(&went_on.ticks), "captured at {captured}: {went_on:?}");
-        assert_eq!(second.tick_after(went_on.ticks + FULL_CHECK).wrong, 0);
-    }
-
-    // A VM that was loaded has what it was loaded from as its last image.
-    scene.vm.kill();
-    let waiting = Vm::start(&program(), &scene.root.path().join("waiting"));
-    let request = RestoreSnapshot { api_socket: Some(waiting.api_socket()), ..RestoreSnapshot::default() };
-    scene.hm.instances().snapshots().restore(&made[2].id, VM_ID, &request, Call::default()).unwrap();
-    scene.hm.instances().unregister(VM_ID).unwrap();
-    let known = RegisterInstance { api_socket: Some(waiting.api_socket()), ..registered(&scene.vm) };
-    scene.hm.instances().register(&RegisterInstance { exclusive_snapshots: true, ..known }).unwrap();
-    scene.vm = waiting;
-    scene.vm.tick_after(before + 8);
-    scene.vm.pause();
-    scene.capture_as_a_full("diff of a loaded VM");
-    scene.vm.resume();
-    let file = fs::File::options()
-        .write(true)
-        .open(scene.image_of(&scene.hm.snapshots().list(&Default::default()).unwrap()[0].id).join("memory"));
-    file.unwrap().write_all_at(b"a mark", unused).unwrap();
-    let marked = fs::read(scene.image_of(&scene.capture(None).id).join("memory")).unwrap();
-    assert!(marked[unused as usize..].starts_with(b"a mark"), "it was a Diff");
-    assert_nothing_left(scene.hm.data_dir());
-}
-
-/// The user that owns nothing.
-const NOBODY: u32 = 65534;
-
-pub fn a_jailed_firecracker_of_another_user_passes_files_through_a_staging_directory() {
-    let root = directory();
-    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let [staging, seen_as] = ["pass", "jail"].map(|name| root.path().join(name));
-    fs::create_dir(&staging).unwrap();
-    fs::create_dir(&seen_as).unwrap();
-    let jailed =
-        |name: &str| Vm::start_jailed(&program(), &root.path().join(name), NOBODY, &staging, &seen_as);
-    let mut vm = jailed("first").boot_guest(64, true);
-    let hm = Hypeman::open(root.path().join("data")).unwrap();
-    let snapshots = hm.instances().snapshots();
-
-    hm.instances().register(&registered(&vm)).unwrap();
-    let refused = snapshots.create(VM_ID, &standby(None), Call::default()).unwrap_err();
-    assert_eq!(refused.kind(), Kind::Permission, "{refused}");
-    assert!(refused.message().contains("staging_directory"), "{refused}");
-    hm.instances().unregister(VM_ID).unwrap();
-
-    let known = |vm: &Vm| RegisterInstance {
-        staging_directory: Some(staging.clone()),
-        staging_directory_in_vmm: Some(seen_as.clone()),
-        exclusive_snapshots: true,
-        ..registered(vm)
-    };
-    hm.instances().register(&known(&vm)).unwrap();
-    let mut last = 0;
-    for _ in ["full", "diff"] {
-        let made = snapshots.create(VM_ID, &standby(None), Call::default()).unwrap();
-        let payload = hm.data_dir().join("snapshots").join(&made.id).join("guest");
-        for name in ["state", "memory"] {
-            let facts = fs::metadata(payload.join("snapshots/snapshot-latest").join(name)).unwrap();
-            assert_eq!((facts.uid(), facts.mode() & 0o7777), (0, 0o600), "{name} is ours alone");
-        }
-        let captured = guest::examine(&raw_memory(&payload)).unwrap();
-        assert!(captured.ticks > last && captured.wrong == 0, "{captured:?}");
-        last = captured.ticks;
-        vm.tick_after(vm.last_tick().ticks + 8);
-        assert_eq!(fs::read_dir(&staging).unwrap().count(), 0, "nothing is left there");
-    }
-    let made = hm.snapshots().list(&Default::default()).unwrap().remove(0);
-
-    vm.kill();
-    let waiting = jailed("second");
-    let request = RestoreSnapshot { api_socket: Some(waiting.api_socket()), ..RestoreSnapshot::default() };
-    snapshots.restore(&made.id, VM_ID, &request, Call::default()).unwrap();
-    let captured = u32::try_from(last).unwrap();
-    let went_on = waiting.tick_after(0);
-    assert!((captured..=captured + 16).contains(&went_on.ticks), "captured at {captured}: {went_on:?}");
-    assert_eq!(waiting.tick_after(went_on.ticks + FULL_CHECK).wrong, 0);
-    assert_eq!(fs::read_dir(&staging).unwrap().count(), 0, "nothing is left there");
-    assert_nothing_left(hm.data_dir());
 }
 
 pub fn a_paused_firecracker_stays_paused_and_is_captured_again() {

@@ -7,9 +7,11 @@
 mod capture;
 mod cloud_hypervisor;
 mod crash;
+mod diff;
 mod firecracker;
 mod full;
 mod harness;
+mod jail;
 mod refuse;
 mod restore;
 mod scene;
@@ -65,8 +67,8 @@ const STORIES: &[Story] = &stories![
     CloudHypervisor: cloud_hypervisor::a_cloud_hypervisor_that_is_frozen_or_dead_gives_a_typed_error,
     Firecracker: firecracker::a_firecracker_snapshot_counts_on_in_a_second_one,
     Firecracker: firecracker::a_firecracker_snapshot_is_restored_by_one_call,
-    Firecracker: firecracker::a_firecracker_diff_is_what_a_full_snapshot_would_be,
-    FirecrackerAndRoot: firecracker::a_jailed_firecracker_of_another_user_passes_files_through_a_staging_directory,
+    Firecracker: diff::a_firecracker_diff_is_what_a_full_snapshot_would_be,
+    FirecrackerAndRoot: jail::a_jailed_firecracker_of_another_user_passes_files_through_a_staging_directory,
     Firecracker: firecracker::a_paused_firecracker_stays_paused_and_is_captured_again,
     Firecracker: firecracker::a_cancelled_firecracker_capture_lets_the_vm_run,
     Firecracker: firecracker::a_firecracker_that_is_frozen_or_dead_gives_a_typed_error,

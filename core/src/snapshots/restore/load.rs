@@ -75,6 +75,7 @@ pub(super) fn load(
     };
     let limit = call.limit().clone();
     let last = LastImage::of(&snapshot.id, vmm.peer())?;
+    let process = store.process_turn(vmm.peer(), &limit)?;
     store.begin_image(&last)?;
     let loaded = vmm.load(&from, &limit, &mut |done, total| call.report(Phase::Preparing, done, total));
     if let (Err(error), Some(lent)) = (&loaded, lent)
@@ -84,6 +85,7 @@ pub(super) fn load(
         lent.leave();
     }
     loaded.map_err(|error| error.about(&waiting.id))?;
+    drop(process);
     if request.uffd_socket.is_none() {
         // What changes from here on changes on top of that image. Without the note, the next one is written whole.
         let _ = store.finish_image(&last);

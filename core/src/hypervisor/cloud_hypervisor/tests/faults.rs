@@ -212,10 +212,8 @@ fn disks_that_the_guest_writes_to_are_told_and_a_vmm_without_a_vm_has_none() {
         { "id": "_disk2", "vhost_user": true, "vhost_socket": "/run/disk.sock" },
     ] });
     let mut vm = ch.connect();
-    let written = |name: &str, path: Option<&str>| WrittenDisk {
-        name: name.to_owned(),
-        path: path.map(Into::into),
-    };
+    let written =
+        |name: &str, path: Option<&str>| WrittenDisk { name: name.to_owned(), path: path.map(Into::into) };
     assert_eq!(
         vm.written_disks(&Limit::default()).unwrap(),
         [written("/vms/a/disk.raw", Some("/vms/a/disk.raw")), written("/run/disk.sock", None)]
