@@ -52,7 +52,7 @@
 /* The defaults: what to begin with. */
 #define HYPEMAN_OPEN_OPTIONS_INIT { sizeof(hypeman_open_options), 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, 0 }
 #define HYPEMAN_REGISTER_OPTIONS_INIT \
-    { sizeof(hypeman_register_options), NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL }
+    { sizeof(hypeman_register_options), NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL, 0, 0 }
 #define HYPEMAN_CREATE_OPTIONS_INIT { sizeof(hypeman_create_options), 0, 0, NULL, NULL, NULL, 0, NULL, NULL }
 #define HYPEMAN_LIST_OPTIONS_INIT { sizeof(hypeman_list_options), 0, 0, NULL, NULL, NULL, NULL, 0 }
 #define HYPEMAN_RESTORE_OPTIONS_INIT \
@@ -541,6 +541,25 @@ typedef struct hypeman_register_options {
      * Default compression of its snapshots, or NULL.
      */
     const struct hypeman_compression *compression;
+    /**
+     * For a VMM that runs as another user or in a jail: absolute path of a directory that it can reach, too, or NULL.
+     * What it writes is moved from there into the snapshot, and what it loads is put there.
+     */
+    const char *staging_directory;
+    /**
+     * The path of that directory as the VMM sees it; NULL: the same.
+     */
+    const char *staging_directory_in_vmm;
+    /**
+     * Not 0: the promise that no other program, and no other data directory, takes snapshots of this VM as long as its
+     * VMM lives. Then firecracker, where it tracks dirty pages, writes only what changed since its last snapshot, over a
+     * copy of that one. Were it broken, such a snapshot would lack changes, and nothing could show it.
+     */
+    int32_t exclusive_snapshots;
+    /**
+     * Must be 0.
+     */
+    uint32_t reserved;
 } hypeman_register_options;
 
 /**

@@ -482,6 +482,12 @@ public:
         return disks;
     }
     std::optional<Compression> compression() const { return Compression::from(hypeman_instance_compression(raw())); }
+    std::optional<std::filesystem::path> staging_directory() const {
+        return detail::optional_path(hypeman_instance_staging_directory(raw()));
+    }
+    std::optional<std::filesystem::path> staging_directory_in_vmm() const {
+        return detail::optional_path(hypeman_instance_staging_directory_in_vmm(raw()));
+    }
     std::string to_json() const { return detail::json(hypeman_instance_to_json(raw())); }
 
     const hypeman_instance *raw() const noexcept { return raw_.get(); }
@@ -533,6 +539,9 @@ struct RegisterOptions {
     std::optional<std::filesystem::path> directory = std::nullopt;
     std::vector<Disk> disks = {};
     std::optional<Compression> compression = std::nullopt;
+    std::optional<std::filesystem::path> staging_directory = std::nullopt; // one that the VMM can reach, too
+    std::optional<std::filesystem::path> staging_directory_in_vmm = std::nullopt;
+    bool exclusive_snapshots = false; // a promise: no other program takes snapshots of this VM
 };
 
 // How to open a data directory.
@@ -654,6 +663,9 @@ public:
         options.disks = disks.empty() ? nullptr : disks.data();
         options.disk_count = disks.size();
         options.compression = compression.pointer;
+        options.staging_directory = detail::text(given.staging_directory);
+        options.staging_directory_in_vmm = detail::text(given.staging_directory_in_vmm);
+        options.exclusive_snapshots = given.exclusive_snapshots;
         return Instance(detail::made(hypeman_instance_free, hypeman_instance_register, handle_.get(), &options));
     }
     Instance get(const std::string &id) const {

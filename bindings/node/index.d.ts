@@ -411,6 +411,19 @@ export interface InstanceRegisterParams {
   disks?: Array<{ path: string; readonly?: boolean }>
   /** Default compression of its snapshots. */
   compression?: CompressionConfig
+  /**
+   * For a VMM that runs as another user or in a jail: a directory that it can reach, too. What it writes is moved from
+   * there into the snapshot, and what it loads is put there. Absolute; it must exist.
+   */
+  staging_directory?: string
+  /** The path of that directory as the VMM sees it. Default: the same. */
+  staging_directory_in_vmm?: string
+  /**
+   * Your promise that no other program, and no other data directory, takes snapshots of this VM as long as its VMM lives.
+   * Then firecracker, where it tracks dirty pages, writes only what changed since its last snapshot, over a copy of that
+   * one. Were it broken, such a snapshot would lack changes, and nothing could show it.
+   */
+  exclusive_snapshots?: boolean
 }
 
 /** A VM, where it is and what it does. */
@@ -429,6 +442,9 @@ export interface Instance {
   compression?: CompressionConfig
   /** Which copy of its snapshot's memory it has, from 1: told by the restore or fork that gave it that. */
   generation?: number
+  /** Through which files pass between us and the VMM. */
+  staging_directory?: string
+  staging_directory_in_vmm?: string
 }
 
 export interface Disk {

@@ -80,7 +80,10 @@ module.exports = {
     api_socket: text,
     directory: text,
     disks: list(record({ path: required(text), readonly: flag })),
-    compression
+    compression,
+    staging_directory: text,
+    staging_directory_in_vmm: text,
+    exclusive_snapshots: flag
   }),
   create: record({ kind: required(text), name: text, tags: texts, compression }),
   restore: record({ id: required(text), ...restoring }),

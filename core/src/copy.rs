@@ -97,16 +97,26 @@ pub(crate) fn copy_all<T: Task>(
 fn copy_one(task: &impl Task, limit: &Limit, done: &AtomicU64) -> Result<()> {
     limit.check()?;
     let Some((source, target)) = task.open()? else { return Ok(()) };
-    let copied = copy_file(&source, &target, limit, done);
-    copied.map_err(|error| match error {
-        CopyError::Ended(error) => error,
-        CopyError::Io(error) => Error::io("copy", task.path(), &error),
-    })
+    copy_file(&source, &target, limit, done).map_err(|error| error.of(task.path()))
+}
+
+/// Copies all of `source`, which was opened at `path`, into the empty `target`.
+pub(crate) fn copy_open(source: &File, target: &File, path: &Path, limit: &Limit) -> Result<()> {
+    copy_file(source, target, limit, &AtomicU64::new(0)).map_err(|error| error.of(path))
 }
 
 enum CopyError {
     Ended(Error),
     Io(io::Error),
+}
+
+impl CopyError {
+    fn of(self, path: &Path) -> Error {
+        match self {
+            Self::Ended(error) => error,
+            Self::Io(error) => Error::io("copy", path, &error),
+        }
+    }
 }
 
 impl From<io::Error> for CopyError {

@@ -22,6 +22,8 @@ pub struct Instance {
     disks: Vec<(CString, bool)>,
     compression: Option<Lent>,
     generation: Option<u64>,
+    staging_directory: Option<CString>,
+    staging_directory_in_vmm: Option<CString>,
     whole: hypeman_core::Instance,
 }
 
@@ -39,6 +41,8 @@ impl From<hypeman_core::Instance> for Instance {
             disks,
             compression,
             generation,
+            staging_directory,
+            staging_directory_in_vmm,
         } = whole.clone();
         let disk = |Disk { path, readonly }| (c_path(path), readonly);
         Self {
@@ -53,6 +57,8 @@ impl From<hypeman_core::Instance> for Instance {
             disks: disks.into_iter().map(disk).collect(),
             compression: compression.map(Lent::from),
             generation,
+            staging_directory: staging_directory.map(c_path),
+            staging_directory_in_vmm: staging_directory_in_vmm.map(c_path),
             whole,
         }
     }
@@ -143,6 +149,19 @@ pub extern "C" fn hypeman_instance_generation(
     generation_out: Option<&mut MaybeUninit<u64>>,
 ) -> i32 {
     present(generation_out, look(instance, None, |instance| instance.generation))
+}
+
+/// Returns the path of the directory through which files pass between us and the VMM, in bytes, or NULL where there is
+/// none. Borrowed.
+#[unsafe(no_mangle)]
+pub extern "C" fn hypeman_instance_staging_directory(instance: Option<&Instance>) -> *const c_char {
+    look(instance, ptr::null(), |instance| lend(instance.staging_directory.as_ref()))
+}
+
+/// Returns the path of that directory as the VMM sees it, in bytes, or NULL where none was named. Borrowed.
+#[unsafe(no_mangle)]
+pub extern "C" fn hypeman_instance_staging_directory_in_vmm(instance: Option<&Instance>) -> *const c_char {
+    look(instance, ptr::null(), |instance| lend(instance.staging_directory_in_vmm.as_ref()))
 }
 
 /// Returns every field as JSON, absent ones left out. To be freed with hypeman_string_free; NULL for NULL, and

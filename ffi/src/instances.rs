@@ -48,9 +48,20 @@ pub struct RegisterOptions {
     pub disk_count: usize,
     /// Default compression of its snapshots, or NULL.
     pub compression: *const Compression,
+    /// For a VMM that runs as another user or in a jail: absolute path of a directory that it can reach, too, or NULL.
+    /// What it writes is moved from there into the snapshot, and what it loads is put there.
+    pub staging_directory: *const c_char,
+    /// The path of that directory as the VMM sees it; NULL: the same.
+    pub staging_directory_in_vmm: *const c_char,
+    /// Not 0: the promise that no other program, and no other data directory, takes snapshots of this VM as long as its
+    /// VMM lives. Then firecracker, where it tracks dirty pages, writes only what changed since its last snapshot, over a
+    /// copy of that one. Were it broken, such a snapshot would lack changes, and nothing could show it.
+    pub exclusive_snapshots: i32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
-// SAFETY: repr(C), the size first; sizes and pointers, all of one size.
+// SAFETY: repr(C), the size first; sizes, pointers, and two integers of four bytes each: no padding.
 unsafe impl Options for RegisterOptions {
     const FIRST_BYTES: usize = 9 * size_of::<usize>();
 }
@@ -88,7 +99,14 @@ unsafe fn registration(given: *const RegisterOptions) -> Result<RegisterInstance
         disks,
         disk_count,
         compression: default_compression,
+        staging_directory,
+        staging_directory_in_vmm,
+        exclusive_snapshots,
+        reserved,
     } = unsafe { options::read(given) }?;
+    if reserved != 0 {
+        return Err(invalid("the reserved field of the register options must be 0"));
+    }
     // SAFETY: options that are valid point to NULL or what is valid.
     unsafe {
         Ok(RegisterInstance {
@@ -103,6 +121,9 @@ unsafe fn registration(given: *const RegisterOptions) -> Result<RegisterInstance
                 .map(|disk| core_disk(*disk))
                 .collect::<Result<_>>()?,
             compression: compression(default_compression)?,
+            staging_directory: path(staging_directory),
+            staging_directory_in_vmm: path(staging_directory_in_vmm),
+            exclusive_snapshots: exclusive_snapshots != 0,
         })
     }
 }

@@ -131,7 +131,8 @@ fn requests() -> Value {
             log, offload_memory
         } = Options::default()),
         "RegisterInstance": names!(RegisterInstance {
-            name, hypervisor, id, api_socket, directory, disks, compression
+            name, hypervisor, id, api_socket, directory, disks, compression, staging_directory,
+            staging_directory_in_vmm, exclusive_snapshots
         } = RegisterInstance::new("a", "qemu")),
         "CreateSnapshot": names!(CreateSnapshot {
             kind, name, tags, compression
@@ -186,6 +187,8 @@ fn instance(all: bool) -> Instance {
         disks: vec![disk()],
         compression: all.then(CompressionConfig::on),
         generation: all.then_some(1),
+        staging_directory: all.then(|| "/a".into()),
+        staging_directory_in_vmm: all.then(|| "/a".into()),
     }
 }
 

@@ -18,13 +18,13 @@ use crate::crash::host;
 use crate::scene::{SmallDisk, VM_ID, assert_nothing_left, directory, raw_memory, standby};
 
 /// Ticks within which the guest has checked each page of its pattern once.
-const FULL_CHECK: u32 = PATTERN_PAGES as u32;
+pub const FULL_CHECK: u32 = PATTERN_PAGES as u32;
 
 /// A running VM and an open data directory that knows it.
-struct Scene {
-    vm: Vm,
-    hm: Hypeman,
-    root: TempDir,
+pub struct Scene {
+    pub vm: Vm,
+    pub hm: Hypeman,
+    pub root: TempDir,
 }
 
 impl Scene {
@@ -34,17 +34,9 @@ impl Scene {
 
     fn with_data(memory_mib: u32, data: impl FnOnce(&Path) -> PathBuf) -> Self {
         let root = directory();
-        let program = firecracker::program().expect("asked for before");
-        let vm = Vm::boot(&program, &root.path().join("first"), memory_mib);
+        let vm = Vm::boot(&program(), &root.path().join("first"), memory_mib);
         let hm = Hypeman::open(data(root.path())).unwrap();
-        hm.instances()
-            .register(&RegisterInstance {
-                id: Some(VM_ID.into()),
-                api_socket: Some(vm.api_socket()),
-                directory: Some(vm.directory().into()),
-                ..RegisterInstance::new("counting", "firecracker")
-            })
-            .unwrap();
+        hm.instances().register(&registered(&vm)).unwrap();
         Self { vm, hm, root }
     }
 
@@ -52,7 +44,8 @@ impl Scene {
         self.hm.instances().get(VM_ID).unwrap().state
     }
 
-    fn capture(&self, compression: Option<CompressionConfig>) -> Snapshot {
+    /// Captures a Standby snapshot and waits until its compression has ended.
+    pub fn capture(&self, compression: Option<CompressionConfig>) -> Snapshot {
         let made =
             self.hm.instances().snapshots().create(VM_ID, &standby(compression), Call::default()).unwrap();
         self.hm.snapshots().wait(&made.id, Call::default()).unwrap()
@@ -62,7 +55,8 @@ impl Scene {
         self.hm.instances().snapshots().create(VM_ID, &standby(None), call).unwrap_err()
     }
 
-    fn payload(&self, id: &str) -> PathBuf {
+    /// The payload of a snapshot.
+    pub fn payload(&self, id: &str) -> PathBuf {
         self.hm.data_dir().join("snapshots").join(id).join("guest")
     }
 
@@ -72,6 +66,21 @@ impl Scene {
         self.vm.tick_after(self.vm.last_tick().ticks);
         assert_eq!(self.hm.snapshots().list(&Default::default()).unwrap(), []);
         assert_nothing_left(self.hm.data_dir());
+    }
+}
+
+/// The Firecracker of these stories.
+pub fn program() -> PathBuf {
+    firecracker::program().expect("asked for before")
+}
+
+/// What is told of `vm`.
+pub fn registered(vm: &Vm) -> RegisterInstance {
+    RegisterInstance {
+        id: Some(VM_ID.into()),
+        api_socket: Some(vm.api_socket()),
+        directory: Some(vm.directory().into()),
+        ..RegisterInstance::new("counting", "firecracker")
     }
 }
 

@@ -7,10 +7,12 @@
 mod capture;
 mod cloud_hypervisor;
 mod crash;
+mod diff;
 mod firecracker;
 mod fork;
 mod full;
 mod harness;
+mod jail;
 mod offload;
 mod refuse;
 mod restore;
@@ -74,6 +76,8 @@ const STORIES: &[Story] = &stories![
     CloudHypervisor: offload::a_cancelled_offload_lets_the_vm_run_and_can_be_repeated,
     Firecracker: firecracker::a_firecracker_snapshot_counts_on_in_a_second_one,
     Firecracker: firecracker::a_firecracker_snapshot_is_restored_by_one_call,
+    Firecracker: diff::a_firecracker_diff_is_what_a_full_snapshot_would_be,
+    FirecrackerAndRoot: jail::a_jailed_firecracker_of_another_user_passes_files_through_a_staging_directory,
     Firecracker: firecracker::a_paused_firecracker_stays_paused_and_is_captured_again,
     Firecracker: firecracker::a_cancelled_firecracker_capture_lets_the_vm_run,
     Firecracker: firecracker::a_firecracker_that_is_frozen_or_dead_gives_a_typed_error,

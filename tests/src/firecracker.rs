@@ -1,6 +1,7 @@
 //! A real VM: our guest in a Firecracker that serves the library and the test over one API socket.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,25 +38,54 @@ impl Vm {
     /// Boots the guest with `memory_mib`, in `directory` (made here), which has its socket, its serial log and its disk,
     /// and waits until it counts.
     pub fn boot(program: &Path, directory: &Path, memory_mib: u32) -> Self {
-        let vm = Self::start(program, directory);
+        Self::start(program, directory).boot_guest(memory_mib, false)
+    }
+
+    /// Boots the guest in a Firecracker that waits for a VM, which keeps a log of dirty pages where it `tracks_changes`.
+    pub fn boot_guest(self, memory_mib: u32, tracks_changes: bool) -> Self {
+        let (vm, directory) = (&self, &self.directory);
         let disk = directory.join("disk.raw");
         fs::write(&disk, [0xd1; 8192]).unwrap();
         File::options().write(true).open(&disk).unwrap().set_len(8 << 20).unwrap();
         let elf = guest::build(directory);
+        self.open_to_firecracker();
         vm.put("/boot-source", &json!({ "kernel_image_path": elf }));
-        vm.put("/machine-config", &json!({ "vcpu_count": 1, "mem_size_mib": memory_mib }));
+        vm.put(
+            "/machine-config",
+            &json!({
+                "vcpu_count": 1, "mem_size_mib": memory_mib, "track_dirty_pages": tracks_changes
+            }),
+        );
         let drive =
             json!({ "drive_id": "d", "path_on_host": disk, "is_root_device": false, "is_read_only": false });
         vm.put("/drives/d", &drive);
         vm.put("/actions", &json!({ "action_type": "InstanceStart" }));
         vm.tick_after(0);
-        vm
+        self
     }
 
     /// Starts a Firecracker that waits for a VM.
     pub fn start(program: &Path, directory: &Path) -> Self {
+        Self::start_by(Command::new(program), directory)
+    }
+
+    /// Starts one of user `uid`, in a mount namespace in which `staging` lies at `seen_as`, both directories. Only root
+    /// can.
+    pub fn start_jailed(program: &Path, directory: &Path, uid: u32, staging: &Path, seen_as: &Path) -> Self {
         fs::create_dir_all(directory).unwrap();
-        let process = Command::new(program)
+        chown(directory, Some(uid), Some(uid)).unwrap();
+        let script = "set -e; mount --bind \"$1\" \"$2\"; mount -t tmpfs none \"$1\"; cp -a /dev/kvm \"$1/kvm\"; \
+                      chmod 666 \"$1/kvm\"; mount --bind \"$1/kvm\" /dev/kvm; umount -l \"$1\"; shift 2; exec \"$@\"";
+        let mut jail = Command::new("unshare");
+        jail.args(["--mount", "--propagation", "private", "sh", "-c", script, "jail"]);
+        jail.args([staging, seen_as]).args(["setpriv", "--clear-groups"]);
+        jail.args([format!("--reuid={uid}"), format!("--regid={uid}")]).arg(program);
+        Self::start_by(jail, directory)
+    }
+
+    fn start_by(mut program: Command, directory: &Path) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        let process = program
             .arg("--api-sock")
             .arg(directory.join("api.sock"))
             .stdin(Stdio::null())
@@ -72,6 +102,22 @@ impl Vm {
     pub fn load(&self, image: &Path) {
         let memory = json!({ "backend_type": "File", "backend_path": image.join("memory") });
         self.put("/snapshot/load", &json!({ "snapshot_path": image.join("state"), "mem_backend": memory }));
+    }
+
+    /// Writes all of guest memory, which must be paused, into `image`, as any other client of the API can.
+    pub fn save_by_hand(&self, image: &Path) -> Vec<u8> {
+        let (state, memory) = (image.join("state"), image.join("memory"));
+        let body = json!({ "snapshot_type": "Full", "snapshot_path": state, "mem_file_path": memory });
+        self.put("/snapshot/create", &body);
+        fs::read(memory).unwrap()
+    }
+
+    /// Lets a Firecracker of another user write to the disk and read the guest.
+    fn open_to_firecracker(&self) {
+        let owner = fs::metadata(&self.directory).unwrap();
+        for entry in fs::read_dir(&self.directory).unwrap() {
+            chown(entry.unwrap().path(), Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
     }
 
     /// The directory of this VM: `disk.raw`, `serial.log` and the socket.

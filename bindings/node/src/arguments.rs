@@ -89,11 +89,28 @@ pub struct RegisterArguments {
     pub directory: Option<String>,
     pub disks: Option<Vec<DiskArguments>>,
     pub compression: Option<CompressionArguments>,
+    #[napi(js_name = "staging_directory")]
+    pub staging_directory: Option<String>,
+    #[napi(js_name = "staging_directory_in_vmm")]
+    pub staging_directory_in_vmm: Option<String>,
+    #[napi(js_name = "exclusive_snapshots")]
+    pub exclusive_snapshots: Option<bool>,
 }
 
 impl From<RegisterArguments> for RegisterInstance {
     fn from(arguments: RegisterArguments) -> Self {
-        let RegisterArguments { name, hypervisor, id, api_socket, directory, disks, compression } = arguments;
+        let RegisterArguments {
+            name,
+            hypervisor,
+            id,
+            api_socket,
+            directory,
+            disks,
+            compression,
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
+        } = arguments;
         Self {
             name,
             hypervisor: hypervisor.into(),
@@ -102,6 +119,9 @@ impl From<RegisterArguments> for RegisterInstance {
             directory: directory.map(Into::into),
             disks: disks.unwrap_or_default().into_iter().map(Into::into).collect(),
             compression: compression.map(Into::into),
+            staging_directory: staging_directory.map(Into::into),
+            staging_directory_in_vmm: staging_directory_in_vmm.map(Into::into),
+            exclusive_snapshots: exclusive_snapshots.unwrap_or_default(),
         }
     }
 }

@@ -109,7 +109,10 @@ fields! { CompressionConfig { enabled } where present { algorithm, level } }
 
 fields! {
     Instance { id, name, hypervisor: written, state: written, origin: Origin::as_str, created_at: written, disks: all }
-    where present { api_socket: path_text, directory: path_text, compression: Js, generation: bytes }
+    where present {
+        api_socket: path_text, directory: path_text, compression: Js, generation: bytes,
+        staging_directory: path_text, staging_directory_in_vmm: path_text,
+    }
 }
 
 fields! { Disk { path: path_text, readonly } }

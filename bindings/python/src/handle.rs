@@ -90,6 +90,9 @@ impl Handle {
         directory: Option<PathBuf>,
         disks: Vec<(PathBuf, bool)>,
         compression: Option<Compression>,
+        staging_directory: Option<PathBuf>,
+        staging_directory_in_vmm: Option<PathBuf>,
+        exclusive_snapshots: bool,
     ) -> Object<'py> {
         let request = RegisterInstance {
             name,
@@ -99,6 +102,9 @@ impl Handle {
             directory,
             disks: arguments::disks(disks),
             compression: compression.map(arguments::compression),
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
         };
         results::instance(py, gate::short(py, || self.hm.instances().register(&request))?)
     }

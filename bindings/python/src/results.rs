@@ -121,6 +121,8 @@ pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
         disks,
         compression,
         generation,
+        staging_directory,
+        staging_directory_in_vmm,
     } = instance;
     let created_at = created_at.to_string();
     object!(py, "Instance" {
@@ -135,6 +137,8 @@ pub(crate) fn instance(py: Python<'_>, instance: Instance) -> Object<'_> {
         disks: tuple(py, disks, disk)?,
         compression: compression.map(|config| compression_config(py, config)).transpose()?,
         generation: generation,
+        staging_directory: staging_directory,
+        staging_directory_in_vmm: staging_directory_in_vmm,
         _created_at_text: created_at,
     })
 }

@@ -66,9 +66,14 @@ impl Peer {
 
 /// Where and how a capture is written.
 pub(crate) struct CaptureTarget<'a> {
-    /// An existing, empty directory for the VMM's files: absolute path, and held open.
+    /// An existing directory for the VMM's files, empty but for `over_last`: absolute path, and held open.
     pub(crate) directory: &'a Path,
     pub(crate) directory_fd: &'a File,
+    /// Its path as the VMM sees it.
+    pub(crate) seen_as: &'a Path,
+    /// The memory file is there already, as the last image of this very process had it: what has changed since is
+    /// written over it ([`Vmm::writes_over_last`]).
+    pub(crate) over_last: bool,
     /// Only forms that the vendor's server can load (QEMU: the plain stream).
     pub(crate) vendor_forms_only: bool,
 }
@@ -98,9 +103,15 @@ pub(crate) struct LoadSource<'a> {
     /// The directory with the VMM's files, as the capture wrote them; memory is raw. Absolute path, and held open.
     pub(crate) directory: &'a Path,
     pub(crate) directory_fd: &'a File,
+    /// Its path as the VMM sees it.
+    pub(crate) seen_as: &'a Path,
     /// What the memory file is, as [`Captured::memory_format`] said; `None` for snapshots that we did not make.
     pub(crate) memory_format: Option<&'a str>,
+    /// Bytes of the memory file when it was captured, where that is known.
+    pub(crate) memory_bytes: Option<u64>,
     pub(crate) memory: MemoryBackend<'a>,
+    /// From now on, the VMM is to keep a log of what the guest changes, where it can.
+    pub(crate) tracks_changes: bool,
     /// Paths in the VMM's own configuration that lie elsewhere now, by exact path or path prefix: (from, to).
     pub(crate) moved: &'a [(PathBuf, PathBuf)],
     /// Network interfaces that get another device of the host: (id in the guest's configuration, device).
@@ -138,6 +149,28 @@ pub(crate) trait Vmm: Send {
     /// is given descriptors reaches every directory.
     fn check_reach(&self, _target: &CaptureTarget<'_>) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether it opens files by their paths, which another user or a jail may not reach.
+    fn opens_paths(&self) -> bool {
+        true
+    }
+
+    /// The memory file, by name and size, over a copy of which it can write only what changed since its last image;
+    /// `None` where it writes whole images only. Asked after [`Vmm::prepare`].
+    fn writes_over_last(&self) -> Option<(&'static str, u64)> {
+        None
+    }
+
+    /// What the VMM says of a VM that stands where its last image was taken ([`RunState::Paused`], `after_capture`), in
+    /// words that would be others if it had run since; `None` where it does not stand so.
+    fn standstill(&mut self, _limit: &Limit) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Whether a VM that is paused may have been loaded by the VMM's own start, as no other way of loading is there.
+    fn loads_at_start(&self) -> bool {
+        false
     }
 
     /// The disks that the VM has open for writing; none where the VMM does not tell.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Peer;
 use crate::error::{Error, Kind, Result};
@@ -14,39 +14,58 @@ pub(super) enum Access {
     Write = 0o3,
 }
 
-/// Refuses `directory` (open as `opened`) where `vmm`, the process `peer`, could not have `access` to it.
+/// Refuses `directory` (open as `opened`) where `vmm`, the process `peer`, which is to find it at `seen_as`, could not
+/// have `access` to it.
 ///
 /// Told from the outside, so that what is let through may still fail: its groups and capabilities are not known, nor is
 /// the root directory of a process that hides it from us.
-pub(super) fn check(vmm: &str, peer: &Peer, directory: &Path, opened: &File, access: Access) -> Result<()> {
-    let shown = directory.display();
+pub(super) fn check(
+    vmm: &str,
+    peer: &Peer,
+    (directory, opened): (&Path, &File),
+    seen_as: &Path,
+    access: Access,
+) -> Result<()> {
+    let shown = seen_as.display();
     let refuse = |kind, message| Err(Error::new(kind, message).at(directory));
-    if directory.to_str().is_none_or(|text| !text.starts_with('/')) {
+    if seen_as.to_str().is_none_or(|text| !text.starts_with('/')) {
         return refuse(
             Kind::NotSupported,
             format!("{shown} cannot be named to {vmm}: its API takes UTF-8 text"),
         );
     }
     let ours = opened.metadata().map_err(|e| Error::io("look at", directory, &e))?;
-    if sees_another(peer, directory, &ours) {
+    if sees_another(peer, seen_as, &ours) {
         let message = format!(
-            "{vmm} (process {}) does not see {shown}: it has a root or mounts of its own; let both see the data \
-             directory at the same path",
-            peer.pid
+            "{vmm} (process {}) does not see {} at {shown}: it has a root or mounts of its own; register the VM with a \
+             staging_directory that both see, and its path there as staging_directory_in_vmm",
+            peer.pid,
+            directory.display()
         );
         return refuse(Kind::NotSupported, message);
     }
-    let parents = directory.ancestors().skip(1).filter_map(|parent| fs::metadata(parent).ok());
+    let parents = seen_as.ancestors().skip(1).filter_map(|parent| fs::metadata(seen_by(peer, parent)).ok());
     if !allows(peer.uid, &ours, access as u32)
         || !parents.into_iter().all(|parent| allows(peer.uid, &parent, 0o1))
     {
         let message = format!(
-            "{vmm} runs as user {}, who has no access to {shown}; run it as the user of this program, or as root",
+            "{vmm} runs as user {}, who has no access to {shown}; register the VM with a staging_directory to which \
+             that user has, or run it as the user of this program",
             peer.uid
         );
         return refuse(Kind::Permission, message);
     }
     Ok(())
+}
+
+/// Where this process finds what the VMM, which may have a root and surely has a working directory of its own, calls
+/// `path`.
+pub(super) fn seen_by(peer: &Peer, path: &Path) -> PathBuf {
+    let process = PathBuf::from(format!("/proc/{}", peer.pid));
+    let Ok(beneath_root) = path.strip_prefix("/") else { return process.join("cwd").join(path) };
+    let seen = process.join("root").join(beneath_root);
+    // Where we may not look through its eyes, it has most likely no root of its own.
+    if seen.exists() { seen } else { path.to_owned() }
 }
 
 /// Whether there is another directory, or none, at that path for that process. `false` where we may not look.
@@ -108,14 +127,14 @@ mod tests {
                 (0o770, Access::Write, true),
             ] {
                 fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
-                let checked = check("vmm", &stranger, directory, opened, access);
+                let checked = check("vmm", &stranger, (directory, opened), directory, access);
                 assert_eq!(checked.is_ok(), is_let_in, "{mode:o} {access:?}: {checked:?}");
-                check("vmm", &peer(owner), directory, opened, access).unwrap();
-                check("vmm", &peer(0), directory, opened, access).unwrap();
+                check("vmm", &peer(owner), (directory, opened), directory, access).unwrap();
+                check("vmm", &peer(0), (directory, opened), directory, access).unwrap();
             }
             let parent = directory.parent().unwrap();
             fs::set_permissions(parent, fs::Permissions::from_mode(0o700)).unwrap();
-            let error = check("vmm", &stranger, directory, opened, Access::Write).unwrap_err();
+            let error = check("vmm", &stranger, (directory, opened), directory, Access::Write).unwrap_err();
             assert_eq!(error.kind(), Kind::Permission);
             assert!(error.message().contains(&format!("runs as user {}", owner + 4711)), "{error}");
         });
@@ -128,7 +147,7 @@ mod tests {
             let opened = File::open(other.path()).unwrap();
             let owner = opened.metadata().unwrap().uid();
             for seen in [directory.to_owned(), directory.join("gone")] {
-                let error = check("vmm", &peer(owner), &seen, &opened, Access::Write).unwrap_err();
+                let error = check("vmm", &peer(owner), (&seen, &opened), &seen, Access::Write).unwrap_err();
                 assert_eq!(error.kind(), Kind::NotSupported);
                 assert!(error.message().contains("does not see"), "{error}");
             }

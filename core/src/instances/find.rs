@@ -21,6 +21,9 @@ pub(crate) struct Found {
     pub(crate) disks: Vec<Disk>,
     pub(crate) compression: Option<CompressionConfig>,
     pub(crate) forked_from: Option<ForkedFrom>,
+    pub(crate) staging_directory: Option<PathBuf>,
+    pub(crate) staging_directory_in_vmm: Option<PathBuf>,
+    pub(crate) exclusive_snapshots: bool,
     /// The vendor's metadata, where its server made the instance.
     pub(crate) server: Option<Box<(ServerMetadata, Value)>>,
 }
@@ -37,8 +40,10 @@ impl Found {
             disks,
             compression,
             forked_from,
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
         } = registration;
-        let server = None;
         Self {
             id,
             name,
@@ -49,7 +54,10 @@ impl Found {
             disks,
             compression,
             forked_from,
-            server,
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
+            server: None,
         }
     }
 
@@ -69,13 +77,30 @@ impl Found {
             directory: Some(directory),
             compression: metadata.snapshot_policy.as_ref().and_then(|policy| policy.compression.clone()),
             forked_from: None,
+            staging_directory: None,
+            staging_directory_in_vmm: None,
+            exclusive_snapshots: false,
             server: Some(Box::new((metadata, whole))),
         }
     }
 
     pub(crate) fn with_state(self, state: InstanceState) -> Instance {
-        let origin = if self.server.is_some() { Origin::Server } else { Origin::Registered };
-        let Self { id, name, hypervisor, created_at, api_socket, directory, disks, compression, .. } = self;
+        let Self {
+            id,
+            name,
+            hypervisor,
+            created_at,
+            api_socket,
+            directory,
+            disks,
+            compression,
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots: _,
+            forked_from: _,
+            server,
+        } = self;
+        let origin = if server.is_some() { Origin::Server } else { Origin::Registered };
         Instance {
             id,
             name,
@@ -88,6 +113,8 @@ impl Found {
             disks,
             compression,
             generation: None,
+            staging_directory,
+            staging_directory_in_vmm,
         }
     }
 

@@ -46,8 +46,18 @@ fn enter(store: &Store, request: &RegisterInstance) -> Result<Found> {
         .about(&other.id));
     }
 
-    let RegisterInstance { name, hypervisor, id, api_socket, directory, disks, compression } =
-        request.clone();
+    let RegisterInstance {
+        name,
+        hypervisor,
+        id,
+        api_socket,
+        directory,
+        disks,
+        compression,
+        staging_directory,
+        staging_directory_in_vmm,
+        exclusive_snapshots,
+    } = request.clone();
     let registration = Registration {
         id: id.map_or_else(new_id, Ok)?,
         name,
@@ -58,13 +68,27 @@ fn enter(store: &Store, request: &RegisterInstance) -> Result<Found> {
         disks,
         compression,
         forked_from: None,
+        staging_directory,
+        staging_directory_in_vmm,
+        exclusive_snapshots,
     };
     store.write_registration(&registration)?;
     Ok(Found::registered(registration))
 }
 
 fn is_same(other: &Found, request: &RegisterInstance) -> bool {
-    let RegisterInstance { name, hypervisor, id, api_socket, directory, disks, compression } = request;
+    let RegisterInstance {
+        name,
+        hypervisor,
+        id,
+        api_socket,
+        directory,
+        disks,
+        compression,
+        staging_directory,
+        staging_directory_in_vmm,
+        exclusive_snapshots,
+    } = request;
     other.server.is_none()
         && other.name == *name
         && other.hypervisor == *hypervisor
@@ -73,6 +97,9 @@ fn is_same(other: &Found, request: &RegisterInstance) -> bool {
         && other.directory == *directory
         && other.disks == *disks
         && other.compression == *compression
+        && other.staging_directory == *staging_directory
+        && other.staging_directory_in_vmm == *staging_directory_in_vmm
+        && other.exclusive_snapshots == *exclusive_snapshots
 }
 
 /// Checks what the host says of files. A socket may come later: a VM that is not running has none.
@@ -80,10 +107,13 @@ fn check_paths(store: &Store, request: &RegisterInstance) -> Result<()> {
     let refuse = |path: &Path, what: &str| {
         Err(Error::new(Kind::InvalidRequest, format!("{}: {what}", path.display())).at(path))
     };
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let all = request
         .api_socket
         .iter()
         .chain(&request.directory)
+        .chain(&request.staging_directory)
+        .chain(&request.staging_directory_in_vmm)
         .chain(request.disks.iter().map(|disk| &disk.path));
     for path in all {
         if path.to_str().is_none() {
@@ -96,11 +126,24 @@ fn check_paths(store: &Store, request: &RegisterInstance) -> Result<()> {
             Ok(_) => return refuse(directory, "the instance directory must be a directory"),
             Err(e) => return refuse(directory, &format!("the instance directory must exist: {e}")),
         }
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if real(store.path()).starts_with(real(directory)) {
             return refuse(
                 directory,
                 "the instance directory must not hold the data directory: it would capture its own snapshots",
+            );
+        }
+    }
+    if let Some(staging) = &request.staging_directory {
+        match staging.metadata() {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => return refuse(staging, "the staging directory must be a directory"),
+            Err(e) => return refuse(staging, &format!("the staging directory must exist: {e}")),
+        }
+        let kept = request.directory.iter().map(|path| real(path)).chain([real(store.path())]);
+        if kept.into_iter().any(|kept| real(staging).starts_with(kept)) {
+            return refuse(
+                staging,
+                "the staging directory must lie outside the instance directory and the data directory",
             );
         }
     }

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use super::again;
 use super::kept;
 use super::live::{self, Taken};
 use super::plan::{Extent, Plan};
@@ -54,18 +55,21 @@ pub(crate) fn create(
 
     // Captured: after this the source is as it was before.
     let facts = Capture::of(source.state, host());
-    let Taken { stage, turn, mut facts, outside, memory } = match source.vmm {
+    let stands = source.run_state == Some(RunState::Paused { after_capture: true });
+    let taken = match source.vmm {
+        Some(vmm) if stands => again::capture(hm, &found, (stage, turn), vmm, facts, &mut call)?,
         Some(mut vmm) => {
-            if hm.options().offload_memory && settings.is_some() {
+            if hm.options().offload_memory && settings.is_some() && found.staging_directory.is_none() {
                 vmm.keep_memory();
             }
             live::capture(hm, &found, (stage, turn), vmm, facts, &mut call)?
         }
         None => {
             let (facts, outside) = capture_asleep(hm, &found, &request.kind, &stage, facts, &mut call)?;
-            Taken { stage, turn, facts, outside, memory: None }
+            Taken { stage, turn, facts, outside, memory: None, image: None }
         }
     };
+    let Taken { stage, turn, mut facts, outside, memory, image } = taken;
     let created_at = Timestamp::now();
     drop(turn);
     facts.state_format = hypervisor::state_format(&found.hypervisor, stage.guest());
@@ -90,11 +94,20 @@ pub(crate) fn create(
     let metadata = stored_metadata(&found, source.state, created_at);
     let record = Record::new(snapshot.clone(), metadata).to_bytes()?;
     let paused_ms = facts.paused_ms;
-    let sidecar = Sidecar::new(facts, outside, inside_disks(&found)).to_bytes()?;
+    let mut sidecar = Sidecar::new(facts, outside, inside_disks(&found));
+    sidecar.memory_bytes = match snapshot.uncompressed_size_bytes {
+        Some(bytes) => Some(bytes),
+        None => memory_bytes(&stage, &sidecar.capture)?,
+    };
+    let sidecar = sidecar.to_bytes()?;
     call.check()?;
     let job = stage.publish(&record, &sidecar, is_to_compress)?;
     // The snapshot is there and its job is noted: what cannot start now, the next opener starts.
     drop(job);
+    if let Some(image) = image {
+        // Without the note, the next image is written whole.
+        let _ = store.finish_image(&image);
+    }
     let _ = hm.jobs().start(store, &snapshot.id);
     store.log().info(&snapshot.id, || {
         let pause = paused_ms.map(|ms| format!(", which was paused {ms:.0} ms")).unwrap_or_default();
@@ -134,12 +147,6 @@ fn check_state(hm: &Hypeman, kind: &SnapshotKind, found: &Found, source: &Source
         }
         SnapshotKind::Stopped => {}
         SnapshotKind::Other(_) => kind.check_known()?,
-    }
-    if source.run_state == Some(RunState::Paused { after_capture: true }) {
-        return refuse(format!(
-            "the VM of instance {} stands where its last memory image was taken and cannot be captured again before it ran; use that snapshot, or resume the VM first",
-            found.id
-        ));
     }
     // The server has no locks that we could share, so what it runs is its own unless the host says otherwise.
     if found.server.is_some() && source.vmm.is_some() && !hm.options().owns_server_instances {
@@ -273,6 +280,12 @@ fn snapshot(
         tags: request.tags.clone().filter(|tags| !tags.is_empty()),
         uncompressed_size_bytes: None,
     })
+}
+
+/// The length of the memory file, which is raw still.
+fn memory_bytes(stage: &Stage, facts: &Capture) -> Result<Option<u64>> {
+    let Some(file) = &facts.memory_file else { return Ok(None) };
+    Ok(stage.guest().stat(file)?.map(|stat| stat.size_bytes))
 }
 
 /// The source's metadata as its server would find it after a standby: without a process, stopped now.

@@ -12,6 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use super::disks::refuse_missed;
+use super::last::copy_last;
 use super::plan::{Extent, Plan};
 use super::recover::is_alive;
 use crate::call::{Call, Phase};
@@ -20,6 +21,8 @@ use crate::hypeman::Hypeman;
 use crate::hypervisor::{CAPTURE_DIRECTORY, CaptureTarget, RunState, Vmm};
 use crate::instances::Found;
 use crate::store::Store;
+use crate::store::handover::Handover;
+use crate::store::images::LastImage;
 use crate::store::intents::Intent;
 use crate::store::sidecar::OutsideDisk;
 use crate::store::staging::Stage;
@@ -34,10 +37,14 @@ const QEMU_CONFIG: &str = "qemu-config.json";
 /// A VM from just before its pause until it runs again, with all that must outlive a caller that leaves.
 struct Held {
     store: Arc<Store>,
+    /// Where the VMM writes, if not into the stage. Gone before the stage, which has the way to it.
+    handover: Option<Handover>,
     stage: Stage,
     turn: ByteLock,
     vmm: Box<dyn Vmm>,
     intent: Intent,
+    /// The right to have this VMM write an image.
+    _process: ByteLock,
 }
 
 /// A capture that is whole, of a VM that is again as it was.
@@ -48,6 +55,8 @@ pub(super) struct Taken {
     pub(super) outside: Vec<OutsideDisk>,
     /// Guest memory where it was kept: it is in no file of the stage.
     pub(super) memory: Option<File>,
+    /// To be noted of the VMM when this is a snapshot.
+    pub(super) image: Option<LastImage>,
 }
 
 /// Captures memory and disks of `found`, whose VMM is at the other end of `vmm`, into the stage.
@@ -60,6 +69,7 @@ pub(super) fn capture(
     call: &mut Call<'_>,
 ) -> Result<Taken> {
     let store = Arc::clone(hm.writable_store()?);
+    let process = store.process_turn(vmm.peer(), call.limit())?;
     vmm.prepare(call.limit()).map_err(|error| error.about(&found.id))?;
     facts.hypervisor_version = Some(vmm.version().to_owned()).filter(|version| !version.is_empty());
 
@@ -70,20 +80,29 @@ pub(super) fn capture(
     let disks = vmm.written_disks(call.limit()).map_err(|error| error.about(&found.id))?;
     refuse_missed(&plan, found, &disks)?;
     let image = guest.ensure_dir(CAPTURE_DIRECTORY)?;
-    let image_fd = image.to_file()?;
-    let target = CaptureTarget {
-        directory: image.path(),
-        directory_fd: &image_fd,
+    let handover = match &found.staging_directory {
+        Some(place) if vmm.opens_paths() => {
+            let seen_as = found.staging_directory_in_vmm.as_ref().unwrap_or(place);
+            Some(Handover::open(&store, &stage, place, seen_as, vmm.peer().uid)?)
+        }
+        _ => None,
+    };
+    let place = handover.as_ref().map_or(&image, Handover::dir).dir(".")?;
+    let seen_as = handover.as_ref().map_or(image.path(), Handover::seen_as).to_owned();
+    let place_fd = place.to_file()?;
+    let mut target = CaptureTarget {
+        directory: place.path(),
+        directory_fd: &place_fd,
+        seen_as: &seen_as,
+        over_last: false,
         vendor_forms_only: found.server.is_some(),
     };
     vmm.check_reach(&target).map_err(|error| error.about(&found.id))?;
     plan.copy_still(hm.threads(), call)?;
-    if matches!(found.hypervisor, HypervisorKind::Qemu | HypervisorKind::QemuMicrovm)
-        && let Some(config) = root.as_ref().map(|root| root.read_if_any(QEMU_CONFIG)).transpose()?.flatten()
-    {
-        let path = image.join(QEMU_CONFIG);
-        std::io::copy(&mut &config, &mut &image.create_new(QEMU_CONFIG)?)
-            .map_err(|e| Error::io("write", &path, &e))?;
+    copy_qemu_config(found, root.as_ref(), &image)?;
+    if let Some(name) = copy_last(&store, found, vmm.as_ref(), &place, call.limit())? {
+        handover.as_ref().map_or(Ok(()), |handover| handover.lend(name))?;
+        target.over_last = true;
     }
     plan.flush_written()?;
     // The copies took their time, in which its user may have paused it.
@@ -113,8 +132,10 @@ pub(super) fn capture(
         boot_id: process::boot_id().map_err(|e| Error::io("read", "/proc/sys/kernel/random/boot_id", &e))?,
         peer: vmm.peer().clone(),
     };
+    let mut last = LastImage::of(stage.id(), vmm.peer())?;
+    store.begin_image(&last)?;
     store.write_intent(&intent)?;
-    let mut held = Held { store, stage, turn, vmm, intent };
+    let mut held = Held { store, stage, turn, vmm, intent, _process: process, handover };
 
     match held.pause_and_write(&plan, &target, hm, &mut facts, call) {
         Ok(paused) => {
@@ -130,11 +151,29 @@ pub(super) fn capture(
             }
             // A note that stays would only be read, and found to be of a VM that runs.
             let _ = held.store.clear_intent(held.stage.id());
-            let Held { stage, turn, .. } = held;
-            Ok(Taken { stage, turn, facts, outside: plan.outside, memory })
+            if let Some(handover) = held.handover.take() {
+                handover.bring_home(&image, call.limit()).map_err(|error| error.about(&found.id))?;
+            }
+            // Without it, the next capture of a VM that stands here is refused, as if no image were known.
+            last.standstill = held.vmm.standstill(call.limit()).ok().flatten();
+            let (stage, turn, outside) = (held.stage, held.turn, plan.outside);
+            Ok(Taken { stage, turn, facts, outside, memory, image: Some(last) })
         }
         Err(error) => Err(held.let_go(hm, error.about(&found.id))),
     }
+}
+
+/// Puts QEMU's command line beside its memory, where there is such a file.
+pub(super) fn copy_qemu_config(found: &Found, root: Option<&Dir>, image: &Dir) -> Result<()> {
+    if !matches!(found.hypervisor, HypervisorKind::Qemu | HypervisorKind::QemuMicrovm) {
+        return Ok(());
+    }
+    let Some(config) = root.map(|root| root.read_if_any(QEMU_CONFIG)).transpose()?.flatten() else {
+        return Ok(());
+    };
+    std::io::copy(&mut &config, &mut &image.create_new(QEMU_CONFIG)?)
+        .map(drop)
+        .map_err(|e| Error::io("write", image.join(QEMU_CONFIG), &e))
 }
 
 impl Held {

@@ -1,5 +1,6 @@
 //! Snapshots: a verb a file.
 
+mod again;
 mod cancel;
 mod checksum;
 mod chunks;
@@ -13,6 +14,7 @@ mod inspect;
 mod job;
 mod jobs;
 mod kept;
+mod last;
 mod list;
 mod live;
 mod mapped_ram;

@@ -1,7 +1,8 @@
 //! Who works on what: byte-range locks on files that are never removed.
 //!
 //! `locks/{id}.snapshot` byte 0 is the job (the making of the snapshot, then its compression, its rewriting), byte 1
-//! its readers, byte 2 its generation. `locks/{id}.instance` is the turn to capture an instance. Holding any of them says that its owner
+//! its readers, byte 2 its generation. `locks/{id}.instance` is the turn to capture an instance, a byte of
+//! `locks/processes` that of a VMM's pid. Holding any of them says that its owner
 //! lives; there are no clocks.
 
 use std::path::Path;
@@ -69,7 +70,7 @@ impl Store {
         wait(limit, || self.try_lock("registry", JOB, Sharing::Exclusive))
     }
 
-    fn try_lock(&self, name: &str, byte: i64, sharing: Sharing) -> Result<Option<ByteLock>> {
+    pub(super) fn try_lock(&self, name: &str, byte: i64, sharing: Sharing) -> Result<Option<ByteLock>> {
         if self.read_only {
             let why = format!("{} was opened read-only, and a lock is a file in it", self.path().display());
             return Err(Error::new(Kind::Permission, why).at(self.path()));
@@ -80,7 +81,7 @@ impl Store {
 }
 
 /// Tries until it is there or the call ends.
-fn wait(limit: &Limit, mut attempt: impl FnMut() -> Result<Option<ByteLock>>) -> Result<ByteLock> {
+pub(super) fn wait(limit: &Limit, mut attempt: impl FnMut() -> Result<Option<ByteLock>>) -> Result<ByteLock> {
     loop {
         if let Some(lock) = attempt()? {
             return Ok(lock);

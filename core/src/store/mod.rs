@@ -9,8 +9,9 @@
 //! snapshots/.libhypeman/
 //!     staging/{id}/                    a snapshot that is being made; staging/{id}.json: a record being rewritten
 //!     names/{sha256}                   name claims
-//!     locks/{id}.snapshot, {id}.instance, registry
+//!     locks/{id}.snapshot, {id}.instance, processes, registry
 //!     intents/{id}.json                a VM that is paused for snapshot {id}
+//!     images/{pid}.json                the last image of a VMM process
 //!     jobs/{id}                        a compression, or checksums, that must come to an end
 //!     instances/{id}.json              registered instances
 //!     journals/{instance}.json            a restore or fork under way; placed/{instance}.json: what the last one left
@@ -24,6 +25,8 @@ mod catalogue;
 pub(crate) mod checksums;
 mod durable;
 mod generation;
+pub(crate) mod handover;
+pub(crate) mod images;
 pub(crate) mod intents;
 mod jobs;
 pub(crate) mod journals;
@@ -77,6 +80,7 @@ struct Private {
     names: Dir,
     locks: Dir,
     intents: Dir,
+    images: Dir,
     jobs: Dir,
     instances: Dir,
     journals: Dir,
@@ -95,6 +99,7 @@ impl Private {
             names: open("names")?,
             locks: open("locks")?,
             intents: open("intents")?,
+            images: open("images")?,
             jobs: open("jobs")?,
             instances: open("instances")?,
             journals: open("journals")?,

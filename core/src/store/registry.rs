@@ -27,6 +27,12 @@ pub(crate) struct Registration {
     pub(crate) compression: Option<CompressionConfig>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) forked_from: Option<ForkedFrom>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) staging_directory: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) staging_directory_in_vmm: Option<PathBuf>,
+    #[serde(default)]
+    pub(crate) exclusive_snapshots: bool,
 }
 
 /// Where a fork comes from.

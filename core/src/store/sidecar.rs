@@ -27,6 +27,9 @@ pub(crate) struct Sidecar {
     /// Disks in the instance directory that the host had named, by their paths in it and so in the payload.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) inside_disks: Vec<Disk>,
+    /// Bytes of the memory file when it was captured, raw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_bytes: Option<u64>,
     /// Of every file of the payload; absent until they are made, after the acknowledgement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) checksums: Option<Checksums>,
@@ -51,7 +54,8 @@ impl Sidecar {
     pub(crate) fn new(capture: Capture, disks: Vec<OutsideDisk>, inside_disks: Vec<Disk>) -> Self {
         let (checksums, others) = (None, Map::new());
         let sidecar_xxh3 = UNSEALED.to_owned();
-        Self { format: FORMAT, capture, disks, inside_disks, checksums, sidecar_xxh3, others }
+        let memory_bytes = None;
+        Self { format: FORMAT, capture, disks, inside_disks, memory_bytes, checksums, sidecar_xxh3, others }
     }
 
     /// Reads the sidecar of the snapshot in `dir`, if it has one.

@@ -54,6 +54,11 @@ impl Stage {
         self.store.sync_tree(&self.guest)
     }
 
+    /// Leaves what is there to the next opener, who removes it.
+    pub(crate) fn leave(mut self) {
+        self.job = None;
+    }
+
     /// Makes this a snapshot, durably: all or nothing, in the order of design §5. A note is left that its
     /// checksums, and its compression if it `compresses`, must come to an end. Returns the job for that.
     pub(crate) fn publish(mut self, record: &[u8], sidecar: &[u8], compresses: bool) -> Result<ByteLock> {
@@ -112,7 +117,7 @@ impl Store {
             // Held while removing, so that no one begins under this id meanwhile.
             if let Ok(Some(_job)) = self.try_job(id) {
                 // What cannot be removed, as another user's, keeps no one from working.
-                let _ = private.staging.remove_tree(&entry.name);
+                let _ = self.clear_handover(id).and_then(|()| private.staging.remove_tree(&entry.name));
             }
         }
         Ok(())

@@ -43,6 +43,20 @@ pub(crate) fn take_written(directory: &File, name: &str) -> io::Result<File> {
     Ok(file)
 }
 
+/// Gives a VMM that runs as `uid` access to `file`, a directory too: root makes that user the owner, and anyone else makes
+/// it as open as `outer`, the directory around it that the host has opened to the VMM.
+pub(crate) fn give_to(uid: u32, file: &File, outer: &File) -> io::Result<()> {
+    let (ours, facts) = (nix::unistd::geteuid(), file.metadata()?);
+    if uid == 0 || uid == ours.as_raw() {
+        return Ok(());
+    }
+    if ours.is_root() {
+        return std::os::unix::fs::fchown(file, Some(uid), None);
+    }
+    let bits = if facts.is_dir() { 0o777 } else { 0o666 };
+    file.set_permissions(Permissions::from_mode(outer.metadata()?.mode() & bits))
+}
+
 /// Bytes that a file of `directory` takes of the disk.
 pub(crate) fn allocated_bytes(directory: &File, name: &str) -> io::Result<u64> {
     Ok(open_for_reading(directory, name)?.metadata()?.blocks().saturating_mul(512))

@@ -145,6 +145,12 @@ pub struct Instance {
     /// Which copy of its snapshot's memory it has, counted from 1: told by the restore or fork that gave it that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+    /// The directory through which files pass between us and its VMM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staging_directory: Option<PathBuf>,
+    /// That directory as the VMM sees it, where it has another path there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staging_directory_in_vmm: Option<PathBuf>,
 }
 
 /// What the host tells us of a VM that it runs.
@@ -165,6 +171,16 @@ pub struct RegisterInstance {
     pub disks: Vec<Disk>,
     /// Default compression of its snapshots.
     pub compression: Option<CompressionConfig>,
+    /// For a VMM that runs as another user or in a jail: a directory that it can reach, too. What it writes is moved
+    /// from there into the snapshot, and what it loads is put there. Absolute; it must exist, outside the instance
+    /// directory and the data directory. QEMU is given descriptors and needs none.
+    pub staging_directory: Option<PathBuf>,
+    /// The path of that directory as the VMM sees it. Default: the same.
+    pub staging_directory_in_vmm: Option<PathBuf>,
+    /// Your promise that no other program, and no other data directory, takes snapshots of this VM as long as its VMM
+    /// lives. Then firecracker, where it tracks dirty pages, writes only what changed since its last snapshot, over a
+    /// copy of that one. Were the promise broken, such a snapshot would lack changes, and nothing could show it.
+    pub exclusive_snapshots: bool,
 }
 
 impl RegisterInstance {
@@ -178,6 +194,9 @@ impl RegisterInstance {
             directory: None,
             disks: Vec::new(),
             compression: None,
+            staging_directory: None,
+            staging_directory_in_vmm: None,
+            exclusive_snapshots: false,
         }
     }
 
@@ -196,7 +215,16 @@ impl RegisterInstance {
         if let Some(compression) = &self.compression {
             compression.settings()?;
         }
-        let paths = [("api_socket", &self.api_socket), ("directory", &self.directory)];
+        if self.staging_directory_in_vmm.is_some() && self.staging_directory.is_none() {
+            let why = "staging_directory_in_vmm is the VMM's path of staging_directory; give that, too";
+            return Err(Error::new(Kind::InvalidRequest, why));
+        }
+        let paths = [
+            ("api_socket", &self.api_socket),
+            ("directory", &self.directory),
+            ("staging_directory", &self.staging_directory),
+            ("staging_directory_in_vmm", &self.staging_directory_in_vmm),
+        ];
         let paths = paths.into_iter().filter_map(|(what, path)| path.as_ref().map(|path| (what, path)));
         for (what, path) in paths.chain(self.disks.iter().map(|disk| ("disk", &disk.path))) {
             if !path.is_absolute() {
@@ -225,6 +253,8 @@ mod tests {
             RegisterInstance { id: Some("../x".into()), ..good() },
             RegisterInstance { api_socket: Some("qmp.sock".into()), ..good() },
             RegisterInstance { disks: vec![Disk { path: "a.raw".into(), readonly: false }], ..good() },
+            RegisterInstance { staging_directory: Some("stage".into()), ..good() },
+            RegisterInstance { staging_directory_in_vmm: Some("/stage".into()), ..good() },
             RegisterInstance { compression: Some(CompressionConfig::with("zstd", Some(20))), ..good() },
         ];
         for request in bad {

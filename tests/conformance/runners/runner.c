@@ -178,6 +178,9 @@ static char *register_instance(const cJSON *args)
     options.directory = text(args, "directory");
     options.disks = disks;
     options.compression = compression(args, &room);
+    options.staging_directory = text(args, "staging_directory");
+    options.staging_directory_in_vmm = text(args, "staging_directory_in_vmm");
+    options.exclusive_snapshots = cJSON_IsTrue(item(args, "exclusive_snapshots"));
     hypeman_instance_register(hm, &options, &instance, &err);
     free(disks);
     return an_instance(instance);

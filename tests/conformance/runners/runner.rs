@@ -101,6 +101,9 @@ impl Args {
             directory: self.get::<PathBuf>("directory"),
             disks: self.get::<Vec<Disk>>("disks").unwrap_or_default(),
             compression: self.get("compression"),
+            staging_directory: self.get("staging_directory"),
+            staging_directory_in_vmm: self.get("staging_directory_in_vmm"),
+            exclusive_snapshots: self.get("exclusive_snapshots").unwrap_or_default(),
             ..RegisterInstance::new(
                 self.text("name").unwrap_or_default(),
                 self.text("hypervisor").unwrap_or_default().as_str(),

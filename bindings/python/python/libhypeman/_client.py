@@ -150,12 +150,23 @@ class Instances:
         directory: StrPath | None = None,
         disks: Iterable[Disk | StrPath | Mapping[str, Any]] = (),
         compression: Compression | None = None,
+        staging_directory: StrPath | None = None,
+        staging_directory_in_vmm: StrPath | None = None,
+        exclusive_snapshots: bool = False,
     ) -> Instance:
         """Tells the store of a VM. Telling it the same again is fine and gives the same instance.
 
         All of ``directory`` is captured, but for sockets and ``logs/``; where no ``disks`` are named, each of its
         files is taken for one. ``api_socket`` is the VMM's (QEMU: a ``-qmp`` socket that no one else uses). Paths
         are absolute. ``compression`` is the default of its snapshots.
+
+        - ``staging_directory``: for a VMM that runs as another user or in a jail, a directory that it can reach, too.
+          What it writes is moved from there into the snapshot, and what it loads is put there.
+        - ``staging_directory_in_vmm``: the path of that directory as the VMM sees it; default the same.
+        - ``exclusive_snapshots``: your promise that no other program, and no other data directory, takes snapshots of
+          this VM as long as its VMM lives. Then firecracker, where it tracks dirty pages, writes only what changed since
+          its last snapshot, over a copy of that one. Were it broken, such a snapshot would lack changes, and nothing
+          could show it.
 
         Raises `InvalidRequestError`, `ConflictError` (the name or id stands for something else).
         """
@@ -168,6 +179,9 @@ class Instances:
             directory,
             [(disk.path, disk.readonly) for disk in given],
             _compression(compression),
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
         )
 
     def get(self, id: str) -> Instance:

@@ -66,6 +66,9 @@ class Handle:
         directory: _StrPath | None,
         disks: list[tuple[_StrPath, bool]],
         compression: _Compression | None,
+        staging_directory: _StrPath | None,
+        staging_directory_in_vmm: _StrPath | None,
+        exclusive_snapshots: bool,
     ) -> Instance: ...
     def get_instance(self, id: str) -> Instance: ...
     def list_instances(self) -> list[Instance]: ...

@@ -277,6 +277,9 @@ class Instance(Record):
     """Default compression of its snapshots."""
     generation: int | None = None
     """Which copy of its snapshot's memory it has, from 1: told by the restore or fork that gave it that."""
+    staging_directory: Path | None = None
+    """Through which files pass between us and the VMM."""
+    staging_directory_in_vmm: Path | None = None
     _created_at_text: str | None = field(default=None, repr=False, compare=False, kw_only=True)
 
 

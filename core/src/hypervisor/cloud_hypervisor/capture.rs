@@ -32,7 +32,7 @@ impl CloudHypervisor {
             Some(plan) => plan,
             None => self.plan(limit)?,
         };
-        let destination = json!({ "destination_url": format!("file://{}", target.directory.display()) });
+        let destination = json!({ "destination_url": format!("file://{}", target.seen_as.display()) });
         let mut looked = Instant::now();
         let mut look = || {
             if looked.elapsed() < LOOK {

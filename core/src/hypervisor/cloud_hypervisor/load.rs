@@ -12,6 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hypervisor::reach::{self, Access};
 use crate::hypervisor::{LoadSource, MemoryBackend, Peer, RunState, Vmm};
 use crate::sys::dir::Dir;
+use crate::sys::disk::give_to;
 
 /// The first release that restores memory on demand.
 const ON_DEMAND_SINCE: u32 = 52;
@@ -40,7 +41,8 @@ impl CloudHypervisor {
                 format!("this {NAME} has a VM already; start one with an --api-socket and nothing else");
             return Err(self.api.error(Kind::InvalidState, message));
         }
-        reach::check(NAME, self.api.peer(), source.directory, source.directory_fd, Access::Read)?;
+        let place = (source.directory, source.directory_fd);
+        reach::check(NAME, self.api.peer(), place, source.seen_as, Access::Read)?;
         let given = self.given.take();
         let image = Image::open(source.directory, source.directory_fd, given.as_ref())?;
         self.api.expect_memory(image.memory_bytes);
@@ -53,10 +55,10 @@ impl CloudHypervisor {
             self.send(source, &config, &memory, limit).map_err(busy_or)?;
             return self.check_loaded(&image, limit, progress);
         }
-        let mut directory = source.directory.to_owned();
+        let mut directory = source.seen_as.to_owned();
         if config != image.config {
-            let staging = Staging::make(source.directory, self.api.peer(), &config)?;
-            directory = staging.path();
+            let staging = Staging::make(source, self.api.peer(), &config)?;
+            directory = staging.seen_as();
             self.staging = Some(staging);
         }
         let mut request =
@@ -105,28 +107,37 @@ fn busy_or(error: Error) -> Error {
 pub(super) struct Staging {
     parent: Dir,
     name: String,
+    seen_as: PathBuf,
 }
 
 impl Staging {
-    fn make(snapshot: &Path, peer: &Peer, config: &Value) -> Result<Self> {
-        let Some(parent) = snapshot.parent() else {
+    fn make(source: &LoadSource<'_>, peer: &Peer, config: &Value) -> Result<Self> {
+        let snapshot = source.directory;
+        let (Some(parent), Some(seen_parent)) = (snapshot.parent(), source.seen_as.parent()) else {
             let message = format!("{} has no directory around it", snapshot.display());
             return Err(Error::new(Kind::InvalidRequest, message).at(snapshot));
         };
         // A VMM loads once: a directory of this name is of a dead process whose pid came back.
-        let made = Self { parent: Dir::open(parent)?, name: format!(".libhypeman-load-{}", peer.pid) };
+        let name = format!(".libhypeman-load-{}", peer.pid);
+        let made = Self { parent: Dir::open(parent)?, seen_as: seen_parent.join(&name), name };
         made.remove();
         let directory = made.parent.make_dir(&made.name)?;
         for name in [STATE, MEMORY] {
-            directory.symlink(&snapshot.join(name), Path::new(name))?;
+            directory.symlink(&source.seen_as.join(name), Path::new(name))?;
         }
-        std::io::copy(&mut config.to_string().as_bytes(), &mut &directory.create_new(CONFIG)?)
+        let mut written = &directory.create_new(CONFIG)?;
+        std::io::copy(&mut config.to_string().as_bytes(), &mut written)
             .map_err(|e| Error::io("write", directory.join(CONFIG), &e))?;
+        let outer = made.parent.to_file()?;
+        for given in [written, &directory.to_file()?] {
+            give_to(peer.uid, given, &outer).map_err(|e| Error::io("give the VMM", directory.path(), &e))?;
+        }
         Ok(made)
     }
 
-    fn path(&self) -> PathBuf {
-        self.parent.join(&self.name)
+    /// Its path as cloud-hypervisor sees it.
+    fn seen_as(&self) -> PathBuf {
+        self.seen_as.clone()
     }
 
     fn remove(&self) {

@@ -47,6 +47,8 @@ impl Info {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Config {
     #[serde(default)]
+    pub(super) disks: Option<Vec<Disk>>,
+    #[serde(default)]
     pub(super) memory: Memory,
     /// VFIO.
     #[serde(default)]
@@ -60,6 +62,17 @@ pub(super) struct Config {
     pub(super) landlock_enable: bool,
     #[serde(default)]
     pub(super) landlock_rules: Option<Vec<LandlockRule>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Disk {
+    /// None where another process has it (vhost-user).
+    #[serde(default)]
+    pub(super) path: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) readonly: bool,
+    #[serde(default)]
+    pub(super) vhost_socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

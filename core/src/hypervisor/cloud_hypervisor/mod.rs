@@ -7,6 +7,7 @@
 
 mod api;
 mod capture;
+mod disks;
 mod image;
 mod load;
 mod message;
@@ -29,7 +30,7 @@ use self::migration::Handover;
 use self::prepare::Plan;
 use super::full_disk::check_room;
 use super::reach::{self, Access};
-use super::{CAPTURE_DIRECTORY, CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm};
+use super::{CAPTURE_DIRECTORY, CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, WrittenDisk};
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
@@ -127,9 +128,10 @@ impl Vmm for CloudHypervisor {
     }
 
     fn check_reach(&self, target: &CaptureTarget<'_>) -> Result<()> {
-        reach::check(NAME, self.api.peer(), target.directory, target.directory_fd, Access::Write)?;
+        let directory = (target.directory, target.directory_fd);
+        reach::check(NAME, self.api.peer(), directory, target.seen_as, Access::Write)?;
         let Some(plan) = &self.plan else { return Ok(()) };
-        plan.check_landlock(target.directory)?;
+        plan.check_landlock(target.seen_as)?;
         check_room(NAME, target, if plan.is_dense { plan.memory_bytes } else { 0 })
     }
 
@@ -143,6 +145,10 @@ impl Vmm for CloudHypervisor {
 
     fn arm(&mut self, target: &CaptureTarget<'_>, limit: &Limit) -> Result<()> {
         if self.keeps_memory { self.begin_handover(target, limit) } else { Ok(()) }
+    }
+
+    fn written_disks(&mut self, limit: &Limit) -> Result<Vec<WrittenDisk>> {
+        self.disks_written(limit)
     }
 
     fn pause(&mut self, limit: &Limit) -> Result<()> {

@@ -18,6 +18,9 @@ use crate::sys::disk;
 /// Guest memory comes in whole units of this.
 const MEMORY_UNIT_BYTES: u64 = 1 << 20;
 
+/// The first release that calls it so.
+const TRACK_DIRTY_PAGES_SINCE: (u32, u32) = (1, 13);
+
 impl Firecracker {
     pub(super) fn load_from(
         &mut self,
@@ -32,7 +35,8 @@ impl Firecracker {
             );
             return Err(self.client.error(Kind::InvalidState, message));
         }
-        reach::check(NAME, self.client.peer(), source.directory, source.directory_fd, Access::Read)?;
+        let directory = (source.directory, source.directory_fd);
+        reach::check(NAME, self.client.peer(), directory, source.seen_as, Access::Read)?;
         let state = read_state(source)?;
         let head = examine(&state, source)?;
         self.check_names(&state, source)?;
@@ -43,13 +47,38 @@ impl Firecracker {
         self.client.patience = patience(memory_bytes);
 
         progress(0, memory_bytes)?;
-        self.put("/snapshot/load", &body(source), limit).map_err(|error| refusal(error, &head))?;
+        self.put("/snapshot/load", &self.body(source), limit).map_err(|error| refusal(error, &head))?;
         let state = self.instance(limit)?.state;
         if !matches!(run_state_of(&state), RunState::Paused { .. }) {
             let message = format!("firecracker has loaded the VM, but says that it is {state:?}");
             return Err(self.client.error(Kind::InvalidState, message));
         }
         progress(memory_bytes, memory_bytes)
+    }
+
+    /// The request, with the optional fields only where they say something: no version knows all of them.
+    fn body(&self, source: &LoadSource<'_>) -> Value {
+        let (kind, path) = match source.memory {
+            // A private mapping of the file: its pages come when they are touched.
+            MemoryBackend::File | MemoryBackend::OnDemand => ("File", source.seen_as.join(MEMORY_FILE)),
+            MemoryBackend::Uffd(socket) => ("Uffd", socket.to_owned()),
+        };
+        let mut body = json!({
+            "snapshot_path": source.seen_as.join(STATE_FILE),
+            "mem_backend": { "backend_type": kind, "backend_path": path },
+            "resume_vm": false,
+        });
+        if source.tracks_changes {
+            let since = self.release() >= TRACK_DIRTY_PAGES_SINCE;
+            body[if since { "track_dirty_pages" } else { "enable_diff_snapshots" }] = true.into();
+        }
+        if !source.network_overrides.is_empty() {
+            let overrides = source.network_overrides.iter();
+            body["network_overrides"] = overrides
+                .map(|(interface, device)| json!({ "iface_id": interface, "host_dev_name": device }))
+                .collect();
+        }
+        body
     }
 
     /// Refuses what the state names and this host does not have in that place.
@@ -86,27 +115,6 @@ impl Firecracker {
             Err(e) => e.kind() == io::ErrorKind::NotFound,
         }
     }
-}
-
-/// The request, with the optional fields only where they say something: no version knows all of them.
-fn body(source: &LoadSource<'_>) -> Value {
-    let (kind, path) = match source.memory {
-        // A private mapping of the file: its pages come when they are touched.
-        MemoryBackend::File | MemoryBackend::OnDemand => ("File", source.directory.join(MEMORY_FILE)),
-        MemoryBackend::Uffd(socket) => ("Uffd", socket.to_owned()),
-    };
-    let mut body = json!({
-        "snapshot_path": source.directory.join(STATE_FILE),
-        "mem_backend": { "backend_type": kind, "backend_path": path },
-        "resume_vm": false,
-    });
-    if !source.network_overrides.is_empty() {
-        let overrides = source.network_overrides.iter();
-        body["network_overrides"] = overrides
-            .map(|(interface, device)| json!({ "iface_id": interface, "host_dev_name": device }))
-            .collect();
-    }
-    body
 }
 
 fn read_state(source: &LoadSource<'_>) -> Result<Vec<u8>> {
@@ -148,6 +156,13 @@ fn check_memory(source: &LoadSource<'_>) -> Result<u64> {
     if memory_bytes == 0 || !memory_bytes.is_multiple_of(MEMORY_UNIT_BYTES) {
         let message =
             format!("{} has {memory_bytes} bytes, but guest memory is whole MiB: it was cut", path.display());
+        return Err(Error::new(Kind::Corrupt, message).at(path));
+    }
+    if let Some(captured) = source.memory_bytes.filter(|&captured| captured != memory_bytes) {
+        let message = format!(
+            "{} has {memory_bytes} bytes, where {captured} were captured; restore the snapshot anew",
+            path.display()
+        );
         return Err(Error::new(Kind::Corrupt, message).at(path));
     }
     Ok(memory_bytes)

@@ -1,6 +1,9 @@
 //! What Firecracker answers, as far as we read it. Later versions say more.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The answer to `GET /`.
 #[derive(Debug, Deserialize)]
@@ -16,14 +19,30 @@ pub(super) struct Instance {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Settings {
+    #[serde(default)]
+    pub(super) drives: Vec<Drive>,
     machine_config: MachineSettings,
     #[serde(default)]
     memory_hotplug: Option<HotplugSettings>,
+    #[serde(default)]
+    balloon: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Drive {
+    pub(super) drive_id: String,
+    /// None where another process has it (vhost-user).
+    #[serde(default)]
+    pub(super) path_on_host: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) is_read_only: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
 struct MachineSettings {
     mem_size_mib: u64,
+    #[serde(default)]
+    track_dirty_pages: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -32,6 +51,12 @@ struct HotplugSettings {
 }
 
 impl Settings {
+    /// Whether the log of dirty pages is kept and has all that changes: pages that a guest gives back to the host change
+    /// without it.
+    pub(super) fn tracks_changes(&self) -> bool {
+        self.machine_config.track_dirty_pages && self.memory_hotplug.is_none() && self.balloon.is_none()
+    }
+
     /// Bytes of guest memory, and of the file that holds it: memory that is not plugged in has its place there, too.
     pub(super) fn memory_bytes(&self) -> u64 {
         let hotplug_mib = self.memory_hotplug.as_ref().map_or(0, |hotplug| hotplug.total_size_mib);

@@ -17,9 +17,11 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use self::message::{Fault, Instance};
+use self::message::{Fault, Instance, Settings};
 use super::http::{Answer, Client};
-use super::{CAPTURE_DIRECTORY, CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, patience};
+use super::{
+    CAPTURE_DIRECTORY, CaptureTarget, Captured, LoadSource, Peer, RunState, Vmm, WrittenDisk, patience,
+};
 use crate::call::Limit;
 use crate::error::{Kind, Result};
 use crate::sys::dir::Dir;
@@ -47,14 +49,14 @@ pub(super) fn state_format(payload: &Dir) -> Option<String> {
 pub(super) struct Firecracker {
     client: Client,
     version: String,
-    /// Bytes that the memory file will have, as [`Vmm::prepare`] found.
-    memory_bytes: Option<u64>,
+    /// What [`Vmm::prepare`] found.
+    settings: Option<Settings>,
 }
 
 impl Firecracker {
     pub(super) fn connect(api_socket: &Path, limit: &Limit) -> Result<Self> {
         let client = Client::connect(NAME, api_socket, patience(0), limit)?;
-        let mut made = Self { client, version: String::new(), memory_bytes: None };
+        let mut made = Self { client, version: String::new(), settings: None };
         let instance = made.instance(limit)?;
         if instance.app_name != "Firecracker" {
             return Err(made.client.fault(&format!(
@@ -64,6 +66,12 @@ impl Firecracker {
         }
         made.version = instance.vmm_version;
         Ok(made)
+    }
+
+    /// Major and minor number of its version; zeros where it tells none.
+    fn release(&self) -> (u32, u32) {
+        let mut numbers = self.version.split('.').map(|number| number.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
     fn instance(&self, limit: &Limit) -> Result<Instance> {
@@ -125,6 +133,14 @@ impl Vmm for Firecracker {
 
     fn check_reach(&self, target: &CaptureTarget<'_>) -> Result<()> {
         self.check_place(target)
+    }
+
+    fn writes_over_last(&self) -> Option<(&'static str, u64)> {
+        self.diff_over().map(|bytes| (MEMORY_FILE, bytes))
+    }
+
+    fn written_disks(&mut self, limit: &Limit) -> Result<Vec<WrittenDisk>> {
+        self.disks_written(limit)
     }
 
     fn pause(&mut self, limit: &Limit) -> Result<()> {

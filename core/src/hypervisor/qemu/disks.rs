@@ -8,7 +8,7 @@ use super::Qemu;
 use super::message::{DescriptorSet, Drive};
 use crate::call::Limit;
 use crate::error::Result;
-use crate::hypervisor::WrittenDisk;
+use crate::hypervisor::{WrittenDisk, reach};
 
 /// What QEMU calls a set of descriptors that it was given.
 const DESCRIPTOR_SETS: &str = "/dev/fdset/";
@@ -35,7 +35,7 @@ impl Qemu {
                 Place::File(name) => {
                     let path = match name.strip_prefix(DESCRIPTOR_SETS) {
                         Some(set) => self.path_of_set(set, limit)?,
-                        None => Some(self.path_here(&name)),
+                        None => Some(reach::seen_by(self.qmp.peer(), Path::new(&name))),
                     };
                     (name, path)
                 }
@@ -43,20 +43,6 @@ impl Qemu {
             disks.push(WrittenDisk { name, path });
         }
         Ok(disks)
-    }
-
-    /// Where this process finds what QEMU, which may have a root and surely has a working directory of its own, calls
-    /// `name`.
-    fn path_here(&self, name: &str) -> PathBuf {
-        let process = PathBuf::from(format!("/proc/{}", self.qmp.peer().pid));
-        match name.strip_prefix('/') {
-            None => process.join("cwd").join(name),
-            Some(beneath_root) => {
-                let seen_by_qemu = process.join("root").join(beneath_root);
-                // Where we may not look through its eyes, it has most likely no root of its own.
-                if seen_by_qemu.exists() { seen_by_qemu } else { PathBuf::from(name) }
-            }
-        }
     }
 
     fn path_of_set(&mut self, id: &str, limit: &Limit) -> Result<Option<PathBuf>> {

@@ -78,6 +78,15 @@ impl Vmm for Qemu {
         Ok(())
     }
 
+    /// It gets descriptors.
+    fn opens_paths(&self) -> bool {
+        false
+    }
+
+    fn standstill(&mut self, limit: &Limit) -> Result<Option<String>> {
+        self.last_migration(limit)
+    }
+
     fn written_disks(&mut self, limit: &Limit) -> Result<Vec<WrittenDisk>> {
         self.disks_written(limit)
     }

@@ -21,6 +21,16 @@ impl Qemu {
         if self.borrowed.is_empty() { self.give_back_for_the_dead(&limit) } else { self.give_back(&limit) }
     }
 
+    /// All that QEMU tells of the migration after which it stands in `postmigrate`, times and counters; `None` where it
+    /// does not stand there. It begins no other from there: the guest would have to run before.
+    pub(super) fn last_migration(&mut self, limit: &Limit) -> Result<Option<String>> {
+        if self.status(limit)? != "postmigrate" {
+            return Ok(None);
+        }
+        let told: Value = self.qmp.ask("query-migrate", json!({}), limit)?;
+        Ok((told.get("status").and_then(Value::as_str) == Some("completed")).then(|| told.to_string()))
+    }
+
     /// Lets the guest run, and sees that it does.
     pub(super) fn let_run(&mut self) -> Result<()> {
         let limit = Limit::default();

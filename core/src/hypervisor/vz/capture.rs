@@ -27,9 +27,10 @@ impl Vz {
         progress: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<Captured> {
         let fresh = target.directory.join(FRESH_DIRECTORY);
+        let told = target.seen_as.join(FRESH_DIRECTORY);
         progress(0, 0)?;
         let usual = mem::replace(&mut self.client.patience, SAVING_PATIENCE);
-        let saved = self.put("vm.snapshot", Some(&json!({ "destination_path": fresh })), limit);
+        let saved = self.put("vm.snapshot", Some(&json!({ "destination_path": told })), limit);
         self.client.patience = usual;
         saved.map_err(|error| no_space_or(error.context("the VM was not saved"), target, STATE_FILE))?;
 

@@ -68,7 +68,8 @@ impl Vmm for Vz {
     }
 
     fn check_reach(&self, target: &CaptureTarget<'_>) -> Result<()> {
-        reach::check(NAME, self.peer(), target.directory, target.directory_fd, Access::Write)
+        let directory = (target.directory, target.directory_fd);
+        reach::check(NAME, self.peer(), directory, target.seen_as, Access::Write)
     }
 
     fn pause(&mut self, limit: &Limit) -> Result<()> {
@@ -94,15 +95,23 @@ impl Vmm for Vz {
         })
     }
 
+    fn loads_at_start(&self) -> bool {
+        true
+    }
+
     fn load(
         &mut self,
         source: &LoadSource<'_>,
-        _limit: &Limit,
+        limit: &Limit,
         _progress: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
+        // One that was started with an image stands at its first instruction.
+        if self.state(limit)? == State::Paused {
+            return Ok(());
+        }
         let message = format!(
             "a vz shim loads only as it starts: start one with the shim_config of {} and its \
-             restore_machine_state_path set to {}, then resume the VM",
+             restore_machine_state_path set to {}, then restore again",
             source.directory.join(MANIFEST_FILE).display(),
             source.directory.join(STATE_FILE).display()
         );

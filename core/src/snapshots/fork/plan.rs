@@ -67,6 +67,9 @@ impl Plan {
             directory: Some(directory.clone()),
             disks,
             compression: None,
+            staging_directory: None,
+            staging_directory_in_vmm: None,
+            exclusive_snapshots: false,
             forked_from: Some(ForkedFrom { snapshot_id: snapshot.id.clone(), disks: mapped }),
         };
         let moved = moved::since_capture(&Found::registered(registration.clone()), record, &outside);

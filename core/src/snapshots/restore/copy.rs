@@ -247,7 +247,7 @@ fn is_form_of(memory: &Memory, path: &Path) -> bool {
 }
 
 /// Writes the raw memory: a copy where it is raw, still or again; else out of its compressed form.
-fn expand(
+pub(in crate::snapshots) fn expand(
     hm: &Hypeman,
     guest: &Dir,
     memory: &Memory,

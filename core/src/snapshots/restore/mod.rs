@@ -67,7 +67,7 @@ pub(crate) fn restore(
             let mut vmm = load::connect(&waiting, &call)?;
             if !check::is_placed(store, &found, &snapshot, vmm.as_mut(), request, &call)? {
                 check(store, &found, &snapshot, Some(vmm.version()), request)?;
-                let is_given = load::is_given_memory(hm, &snapshot, vmm.as_ref())?;
+                let is_given = load::is_given_memory(hm, &waiting, &snapshot, vmm.as_ref())?;
                 let extent = if is_given {
                     Extent::WithoutMemory
                 } else {

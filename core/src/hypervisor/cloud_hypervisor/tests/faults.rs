@@ -9,7 +9,7 @@ use super::model::{Fault, Place, Version};
 use super::scripted::Scripted;
 use super::*;
 use crate::error::Kind;
-use crate::hypervisor::RunState;
+use crate::hypervisor::{RunState, WrittenDisk};
 
 const VERSIONS: [Version; 2] = [Version::FiftyOne, Version::FiftyFour];
 
@@ -128,7 +128,13 @@ fn every_word_of_a_refusal_is_told_and_a_full_disk_is_known_by_it() {
         vm.pause(&Limit::default()).unwrap();
         let out = ch.out();
         let fd = File::open(out.path()).unwrap();
-        let target = CaptureTarget { directory: out.path(), directory_fd: &fd, vendor_forms_only: false };
+        let target = CaptureTarget {
+            directory: out.path(),
+            directory_fd: &fd,
+            seen_as: out.path(),
+            over_last: false,
+            vendor_forms_only: false,
+        };
         let error = vm.capture(&target, &Limit::default(), &mut |_, _| Ok(())).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.message().contains(&words.join(": ")), "{error}");
@@ -195,4 +201,23 @@ fn what_is_no_cloud_hypervisor_is_refused_at_once() {
         let error = CloudHypervisor::connect(&other.socket(), &Limit::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::Hypervisor, "{error}");
     }
+}
+
+#[test]
+fn disks_that_the_guest_writes_to_are_told_and_a_vmm_without_a_vm_has_none() {
+    let ch = Scripted::start(Version::FiftyFour);
+    ch.model().config = json!({ "disks": [
+        { "id": "_disk0", "path": "/vms/a/disk.raw", "readonly": false },
+        { "id": "_disk1", "path": "/vms/a/base.raw", "readonly": true },
+        { "id": "_disk2", "vhost_user": true, "vhost_socket": "/run/disk.sock" },
+    ] });
+    let mut vm = ch.connect();
+    let written =
+        |name: &str, path: Option<&str>| WrittenDisk { name: name.to_owned(), path: path.map(Into::into) };
+    assert_eq!(
+        vm.written_disks(&Limit::default()).unwrap(),
+        [written("/vms/a/disk.raw", Some("/vms/a/disk.raw")), written("/run/disk.sock", None)]
+    );
+    ch.model().state = None;
+    assert_eq!(vm.written_disks(&Limit::default()).unwrap(), []);
 }

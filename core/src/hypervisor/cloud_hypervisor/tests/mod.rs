@@ -21,7 +21,13 @@ fn walk(vm: &mut CloudHypervisor, directory: &Path, limit: &Limit) -> Result<Cap
     vm.run_state(limit)?;
     vm.prepare(limit)?;
     let directory_fd = File::open(directory).unwrap();
-    let target = CaptureTarget { directory, directory_fd: &directory_fd, vendor_forms_only: false };
+    let target = CaptureTarget {
+        directory,
+        directory_fd: &directory_fd,
+        seen_as: directory,
+        over_last: false,
+        vendor_forms_only: false,
+    };
     vm.check_reach(&target)?;
     vm.pause(limit)?;
     vm.capture(&target, limit, &mut |done, total| {
@@ -35,8 +41,11 @@ fn source<'a>(directory: &'a Path, directory_fd: &'a File, memory: MemoryBackend
     LoadSource {
         directory,
         directory_fd,
+        seen_as: directory,
         memory_format: Some("cloud-hypervisor-ranges"),
+        memory_bytes: None,
         memory,
+        tracks_changes: false,
         moved: &[],
         network_overrides: &[],
     }

@@ -199,7 +199,13 @@ fn a_client_that_gives_up_in_a_snapshot_has_the_guest_run_again_when_it_has_ende
     vm.pause(&Limit::default()).unwrap();
     let out = scene.out("snapshot");
     let opened = File::open(&out).unwrap();
-    let target = CaptureTarget { directory: &out, directory_fd: &opened, vendor_forms_only: true };
+    let target = CaptureTarget {
+        directory: &out,
+        directory_fd: &opened,
+        seen_as: &out,
+        over_last: false,
+        vendor_forms_only: true,
+    };
     // At the first report of progress, with the snapshot under way.
     let outcome = vm.capture(&target, call.limit(), &mut |done, total| {
         assert!(done <= total);

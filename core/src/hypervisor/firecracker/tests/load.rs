@@ -176,3 +176,15 @@ fn why_firecracker_could_not_load_is_told_in_its_words_and_that_it_ends() {
         assert!(kind != Kind::Incompatible || error.message().contains("11.0.0"), "{error}");
     }
 }
+
+#[test]
+fn memory_of_another_size_than_was_captured_is_never_shown_to_firecracker() {
+    let cut = |image: &Path| {
+        let memory = File::options().write(true).open(image.join("memory")).unwrap();
+        memory.set_len(1 << 20).unwrap();
+    };
+    let wanted = Wanted { memory_bytes: Some(2 << 20), ..Wanted::default() };
+    let error = refused(cut, &wanted);
+    assert_eq!(error.kind(), Kind::Corrupt);
+    assert!(error.message().contains("1048576 bytes, where 2097152 were captured"), "{error}");
+}

@@ -1,5 +1,6 @@
 //! The driver against a scripted Firecracker that fails at every step, and against the real one.
 
+mod diff;
 mod faults;
 mod load;
 mod model;
@@ -38,7 +39,13 @@ fn capture(vm: &mut Firecracker, directory: &Path, limit: &Limit) -> Result<Capt
 
 fn with_target<T>(directory: &Path, act: impl FnOnce(&CaptureTarget<'_>) -> T) -> T {
     let directory_fd = File::open(directory).unwrap();
-    act(&CaptureTarget { directory, directory_fd: &directory_fd, vendor_forms_only: false })
+    act(&CaptureTarget {
+        directory,
+        directory_fd: &directory_fd,
+        seen_as: directory,
+        over_last: false,
+        vendor_forms_only: false,
+    })
 }
 
 /// What a test wants loaded from `directory`, beside the plain files.
@@ -48,6 +55,8 @@ struct Wanted<'a> {
     moved: &'a [(std::path::PathBuf, std::path::PathBuf)],
     network_overrides: &'a [(String, String)],
     memory_format: Option<&'a str>,
+    memory_bytes: Option<u64>,
+    tracks_changes: bool,
 }
 
 fn load(vm: &mut Firecracker, directory: &Path, wanted: &Wanted<'_>) -> Result<()> {
@@ -55,7 +64,10 @@ fn load(vm: &mut Firecracker, directory: &Path, wanted: &Wanted<'_>) -> Result<(
     let source = LoadSource {
         directory,
         directory_fd: &directory_fd,
+        seen_as: directory,
         memory_format: wanted.memory_format,
+        memory_bytes: wanted.memory_bytes,
+        tracks_changes: wanted.tracks_changes,
         memory: wanted.pager.map_or(MemoryBackend::File, MemoryBackend::Uffd),
         moved: wanted.moved,
         network_overrides: wanted.network_overrides,

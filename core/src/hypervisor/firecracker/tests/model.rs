@@ -1,6 +1,8 @@
 //! What the scripted Firecracker is: the rules of states and snapshots, and the words of the real one.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -28,12 +30,21 @@ impl Fault {
         [Self::Hang, Self::Refuse, Self::Cut, Self::CutHead, Self::CutBody, Self::Garbage, Self::Huge];
 }
 
+const PAGE: u64 = 4096;
+
 /// What this Firecracker is and has seen.
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) state: &'static str,
     pub(super) app_name: &'static str,
+    pub(super) version: &'static str,
     pub(super) memory_mib: u64,
+    /// Guest memory, as far as it is not 7, and which of it has changed since the last snapshot: page and byte.
+    pub(super) pages: BTreeMap<u64, u8>,
+    pub(super) dirty: BTreeMap<u64, u8>,
+    pub(super) tracks_changes: bool,
+    pub(super) balloon: Option<Value>,
+    pub(super) drives: Value,
     /// MiB that could be plugged in, where the machine is made for it.
     pub(super) hotplug_mib: Option<u64>,
     /// Why snapshots fail.
@@ -56,7 +67,13 @@ impl Model {
         Self {
             state,
             app_name: "Firecracker",
+            version: "1.17.0",
             memory_mib: 2,
+            pages: BTreeMap::new(),
+            dirty: BTreeMap::new(),
+            tracks_changes: false,
+            balloon: None,
+            drives: json!([]),
             hotplug_mib: None,
             fails_with: None,
             lost_bytes: 0,
@@ -83,12 +100,13 @@ impl Model {
         }
         match request {
             "GET /" => Ok(Some(json!({
-                "id": "scripted", "state": self.state, "vmm_version": "1.17.0", "app_name": self.app_name
+                "id": "scripted", "state": self.state, "vmm_version": self.version, "app_name": self.app_name
             }))),
             "GET /vm/config" => Ok(Some(json!({
-                "drives": [],
+                "drives": self.drives,
+                "balloon": self.balloon,
                 "machine-config": {
-                    "vcpu_count": 1, "mem_size_mib": self.memory_mib, "track_dirty_pages": false
+                    "vcpu_count": 1, "mem_size_mib": self.memory_mib, "track_dirty_pages": self.tracks_changes
                 },
                 "memory-hotplug": self.hotplug_mib.map(|mib| json!({ "total_size_mib": mib })),
             }))),
@@ -108,7 +126,23 @@ impl Model {
         }
     }
 
-    fn create(&self, body: &Value) -> Result<(), String> {
+    /// The guest fills a page with `byte`.
+    pub(super) fn write(&mut self, page: u64, byte: u8) {
+        self.pages.insert(page, byte);
+        self.dirty.insert(page, byte);
+    }
+
+    /// Guest memory as a Full has it.
+    pub(super) fn memory(&self) -> Vec<u8> {
+        let mut memory = vec![7; usize::try_from(self.memory_mib << 20).unwrap()];
+        for (&page, &byte) in &self.pages {
+            let start = usize::try_from(page * PAGE).unwrap();
+            memory[start..start + PAGE as usize].fill(byte);
+        }
+        memory
+    }
+
+    fn create(&mut self, body: &Value) -> Result<(), String> {
         only(body, &["snapshot_type", "snapshot_path", "mem_file_path"])?;
         if self.state != "Paused" {
             return Err("Create snapshot error: Cannot save the microVM state: Operation not allowed: \
@@ -121,12 +155,26 @@ impl Model {
         let total = (self.memory_mib + self.hotplug_mib.unwrap_or(0)) << 20;
         let write = |key: &str, bytes: &[u8]| fs::write(body[key].as_str().unwrap(), bytes).unwrap();
         write("snapshot_path", &sealed(b"\x0f/vms/a/disk.raw\x04eth0"));
-        write("mem_file_path", &vec![7; usize::try_from(total - self.lost_bytes).unwrap()]);
+        let dirty = std::mem::take(&mut self.dirty);
+        if body["snapshot_type"] == json!("Diff") {
+            let path = body["mem_file_path"].as_str().unwrap();
+            let file = fs::File::options().write(true).create(true).truncate(false).open(path).unwrap();
+            file.set_len(total).unwrap();
+            for (page, byte) in dirty {
+                file.write_all_at(&[byte; PAGE as usize], page * PAGE).unwrap();
+            }
+            return Ok(());
+        }
+        let mut memory = self.memory();
+        memory.resize(usize::try_from(total - self.lost_bytes).unwrap(), 7);
+        write("mem_file_path", &memory);
         Ok(())
     }
 
     fn load(&mut self, body: &Value) -> Result<(), String> {
-        only(body, &["snapshot_path", "mem_backend", "resume_vm", "network_overrides"])?;
+        let tracking = if self.version == "1.12.0" { "enable_diff_snapshots" } else { "track_dirty_pages" };
+        only(body, &["snapshot_path", "mem_backend", "resume_vm", "network_overrides", tracking])?;
+        self.tracks_changes = body[tracking] == json!(true);
         only(&body["mem_backend"], &["backend_type", "backend_path"])?;
         if self.state != "Not started" {
             return Err("The requested operation is not supported after starting the microVM.".to_owned());

@@ -1,5 +1,6 @@
 //! The driver against a scripted QEMU that fails at every step, and against the real one.
 
+mod again;
 mod faults;
 mod greeting;
 mod load;
@@ -30,7 +31,13 @@ fn capture_within(
     limit: &Limit,
 ) -> Result<(Captured, (u64, u64))> {
     let directory_fd = File::open(directory).unwrap();
-    let target = CaptureTarget { directory, directory_fd: &directory_fd, vendor_forms_only };
+    let target = CaptureTarget {
+        directory,
+        directory_fd: &directory_fd,
+        seen_as: directory,
+        over_last: false,
+        vendor_forms_only,
+    };
     let mut last = (0, 0);
     let captured = vm.capture(&target, limit, &mut |done, total| {
         assert!(done <= total, "{done} of {total}");
@@ -55,5 +62,15 @@ fn load(vm: &mut Qemu, directory: &Path, memory_format: Option<&str>, limit: &Li
 /// A load without wishes.
 fn source<'a>(directory: &'a Path, directory_fd: &'a File, memory_format: Option<&'a str>) -> LoadSource<'a> {
     let memory = MemoryBackend::File;
-    LoadSource { directory, directory_fd, memory_format, memory, moved: &[], network_overrides: &[] }
+    LoadSource {
+        directory,
+        directory_fd,
+        seen_as: directory,
+        memory_format,
+        memory_bytes: None,
+        memory,
+        tracks_changes: false,
+        moved: &[],
+        network_overrides: &[],
+    }
 }

@@ -21,14 +21,17 @@ pub(super) enum Fault {
     /// No answer ever comes to it; the call's token is cancelled if there is one.
     Hang,
     Refuse,
+    /// The connection ends before the answer, or within its line.
     Cut,
+    CutInside,
     Garbage,
     /// An answer whose line never ends.
     Endless,
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 5] = [Self::Hang, Self::Refuse, Self::Cut, Self::Garbage, Self::Endless];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Hang, Self::Refuse, Self::Cut, Self::CutInside, Self::Garbage, Self::Endless];
 }
 
 /// What this QEMU is and has seen.
@@ -45,6 +48,8 @@ pub(super) struct Model {
     pub(super) ended: bool,
     pub(super) status: &'static str,
     pub(super) migration: &'static str,
+    /// How many were begun: no two take the same time.
+    migrations: u64,
     /// Looks at a migration until it is complete.
     pub(super) looks_left: u32,
     /// Why migrations fail.
@@ -76,6 +81,7 @@ impl Model {
             ended: false,
             status: "running",
             migration: "",
+            migrations: 0,
             looks_left: 3,
             fails_with: None,
             writes: b"QEVM",
@@ -176,8 +182,14 @@ impl Model {
             self.aborted = Some("a migration without memory".to_owned());
         }
         self.take(uri)?.write_all(self.writes).unwrap();
-        self.migration = "active";
+        self.begin_migration();
         Ok(json!({}))
+    }
+
+    /// As another client may have it, too.
+    pub(super) fn begin_migration(&mut self) {
+        self.migration = "active";
+        self.migrations += 1;
     }
 
     fn migrate_in(&mut self, uri: &str) -> Result<Value, String> {
@@ -227,6 +239,9 @@ impl Model {
         let mut answer = json!({ "ram": { "transferred": 4096, "total": 64 << 20 } });
         if !self.migration.is_empty() {
             answer["status"] = self.migration.into();
+        }
+        if self.migration == "completed" {
+            answer["total-time"] = (100 + self.migrations).into();
         }
         if let Some(reason) = self.fails_with {
             answer["error-desc"] = reason.into();

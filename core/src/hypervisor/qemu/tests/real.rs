@@ -67,12 +67,13 @@ fn a_vm_that_stands_after_its_capture_is_not_captured_again_from_there() {
 #[test]
 fn what_qemu_cannot_save_is_refused_before_the_pause_in_its_own_words() {
     with_each_qemu("what_qemu_cannot_save", |program| {
-        let disk = "driver=null-co,node-name=n,read-zeroes=on";
-        let qemu = RealQemu::start(program, &["-blockdev", disk, "-device", "nvme,serial=s,drive=n"]);
+        let memory = "memory-backend-ram,id=shared,size=1M,share=on";
+        let device = "ivshmem-plain,memdev=shared,master=off";
+        let qemu = RealQemu::start(program, &["-object", memory, "-device", device]);
         let mut vm = qemu.connect("ours");
         let error = vm.prepare(&Limit::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::NotSupported);
-        assert!(error.message().contains("nvme"), "{error}");
+        assert!(error.message().contains("ivshmem"), "{error}");
         assert_eq!(vm.run_state(&Limit::default()).unwrap(), RunState::Running);
     });
 }
@@ -115,7 +116,13 @@ fn a_cancelled_capture_returns_at_once_and_its_migration_is_ended_by_the_resume(
         let call = Call::default().cancel(&cancel);
         let out = qemu.out("cancelled");
         let directory_fd = File::open(&out).unwrap();
-        let target = CaptureTarget { directory: &out, directory_fd: &directory_fd, vendor_forms_only: true };
+        let target = CaptureTarget {
+            directory: &out,
+            directory_fd: &directory_fd,
+            seen_as: &out,
+            over_last: false,
+            vendor_forms_only: true,
+        };
         let outcome = vm.capture(&target, call.limit(), &mut |_, _| {
             cancel.cancel();
             call.check()

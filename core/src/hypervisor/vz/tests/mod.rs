@@ -10,7 +10,10 @@ use self::shim::{Fault, Shim};
 use super::*;
 use crate::call::{Call, Cancel};
 use crate::hypervisor::MemoryBackend;
-use crate::{CompressionConfig, CompressionState, CreateSnapshot, Hypeman, RegisterInstance, SnapshotKind};
+use crate::{
+    CompressionConfig, CompressionState, CreateSnapshot, Hypeman, InstanceState, RegisterInstance,
+    RestoreSnapshot, SnapshotKind,
+};
 
 fn connect(shim: &Shim) -> Vz {
     Vz::connect(&shim.socket(), &Limit::default()).unwrap()
@@ -19,7 +22,13 @@ fn connect(shim: &Shim) -> Vz {
 /// What a create asks of the driver, up to the resume.
 fn walk(vm: &mut Vz, directory: &Path, limit: &Limit) -> Result<Captured> {
     let directory_fd = File::open(directory).unwrap();
-    let target = CaptureTarget { directory, directory_fd: &directory_fd, vendor_forms_only: false };
+    let target = CaptureTarget {
+        directory,
+        directory_fd: &directory_fd,
+        seen_as: directory,
+        over_last: false,
+        vendor_forms_only: false,
+    };
     vm.run_state(limit)?;
     vm.prepare(limit)?;
     vm.check_reach(&target)?;
@@ -185,8 +194,11 @@ fn a_load_is_refused_with_what_the_host_has_to_do() {
     let source = LoadSource {
         directory,
         directory_fd: &directory_fd,
+        seen_as: directory,
         memory_format: None,
+        memory_bytes: None,
         memory: MemoryBackend::File,
+        tracks_changes: false,
         moved: &[],
         network_overrides: &[],
     };
@@ -195,6 +207,9 @@ fn a_load_is_refused_with_what_the_host_has_to_do() {
     for part in ["/data/image/config.json", "restore_machine_state_path", "/data/image/machine-state.vzm"] {
         assert!(error.message().contains(part), "{error}");
     }
+    // One that was started with an image has it.
+    shim.model().state = "Paused";
+    vm.load(&source, &Limit::default(), &mut |_, _| Ok(())).unwrap();
 }
 
 #[test]
@@ -236,4 +251,45 @@ fn a_snapshot_of_vz_is_whole_and_never_compressed_whatever_was_asked() {
     }
     let facts = hm.snapshots().inspect(&made.id).unwrap();
     assert_eq!(facts.capture.unwrap().hypervisor_version, None);
+}
+
+#[test]
+fn a_shim_that_was_started_with_the_image_is_let_run_by_a_restore() {
+    let shim = Shim::start();
+    let directory = shim.root.path().join("vm");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("disk.raw"), "the disk").unwrap();
+    let hm = Hypeman::open(shim.root.path().join("data")).unwrap();
+    let registered = RegisterInstance {
+        id: Some("mac".to_owned()),
+        api_socket: Some(shim.socket()),
+        directory: Some(directory.clone()),
+        ..RegisterInstance::new("mac", "vz")
+    };
+    hm.instances().register(&registered).unwrap();
+    let snapshots = hm.instances().snapshots();
+    let made = snapshots.create("mac", &CreateSnapshot::new(SnapshotKind::Standby), Call::default()).unwrap();
+    let restore = |target| {
+        let request = RestoreSnapshot { target_state: Some(target), ..RestoreSnapshot::default() };
+        snapshots.restore(&made.id, "mac", &request, Call::default())
+    };
+
+    // The shim has ended, the files are put into place, and it is started with them.
+    let away = shim.root.path().join("away");
+    fs::rename(shim.socket(), &away).unwrap();
+    restore(InstanceState::Standby).unwrap();
+    fs::rename(&away, shim.socket()).unwrap();
+    shim.model().state = "Paused";
+    let refused = restore(InstanceState::Running).unwrap_err();
+    assert_eq!(refused.kind(), Kind::InvalidState, "{refused}: this shim is older than the files");
+    assert_eq!(shim.model().state, "Paused");
+
+    let note = shim.root.path().join("data/snapshots/.libhypeman/placed/mac.json");
+    let mut placed: serde_json::Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
+    placed["ticks"] = 0.into();
+    fs::write(&note, placed.to_string()).unwrap();
+    assert_eq!(restore(InstanceState::Running).unwrap().state, InstanceState::Running);
+    assert_eq!(shim.model().state, "Running");
+    assert!(!directory.join("snapshots/snapshot-latest").exists(), "it is no standby image any more");
+    assert_eq!(restore(InstanceState::Running).unwrap_err().kind(), Kind::InvalidState, "it runs");
 }
