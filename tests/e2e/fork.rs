@@ -107,10 +107,7 @@ pub fn cloud_hypervisor_forks_run_beside_their_source() {
         let place = root.path().join(name);
         let request = ForkSnapshot {
             directory: Some(place.clone()),
-            restore: RestoreSnapshot {
-                api_socket: Some(waiting.api_socket()),
-                ..RestoreSnapshot::default()
-            },
+            restore: RestoreSnapshot { api_socket: Some(waiting.api_socket()), ..RestoreSnapshot::default() },
             ..ForkSnapshot::new(name)
         };
         let forked = hm.snapshots().fork(&made.id, &request, Call::default()).unwrap();
