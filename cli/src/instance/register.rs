@@ -31,11 +31,31 @@ pub(crate) struct Register {
     disks: Vec<Disk>,
     #[command(flatten)]
     compression: Compression,
+    /// A directory that a VMM in a jail, or of another user, reaches as we do: files pass through it
+    #[arg(long, value_name = "DIRECTORY", value_parser = absolute)]
+    staging_directory: Option<PathBuf>,
+    /// That directory as the VMM sees it
+    #[arg(long, value_name = "DIRECTORY")]
+    staging_directory_in_vmm: Option<PathBuf>,
+    /// Promise that no one else takes snapshots of this VM, so that only what changed need be written (firecracker)
+    #[arg(long)]
+    exclusive_snapshots: bool,
 }
 
 impl Register {
     pub(crate) fn run(self, session: &Session) -> Done {
-        let Self { name, hypervisor, id, api_socket, directory, disks, compression } = self;
+        let Self {
+            name,
+            hypervisor,
+            id,
+            api_socket,
+            directory,
+            disks,
+            compression,
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
+        } = self;
         let request = RegisterInstance {
             name,
             hypervisor: HypervisorKind::from(hypervisor.as_str()),
@@ -44,6 +64,9 @@ impl Register {
             directory,
             disks,
             compression: compression.config(),
+            staging_directory,
+            staging_directory_in_vmm,
+            exclusive_snapshots,
         };
         let registered = session.open()?.instances().register(&request)?;
         if session.as_json { output::json(&registered) } else { output::line(&registered.id) }
