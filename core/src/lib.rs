@@ -37,12 +37,12 @@ pub use call::{Call, Cancel, Phase, Progress};
 pub use error::{Error, Kind, Result};
 pub use hypeman::{Durability, Hypeman, Options};
 pub use instances::{InstanceSnapshots, Instances};
-pub use snapshots::{MemoryImage, Snapshots};
+pub use snapshots::{MemoryImage, Pager, Snapshots};
 pub use types::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, ExtentKind,
     FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, MemoryExtent, MemoryRange, Origin,
-    PayloadFile, RegisterInstance, RestoreSnapshot, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
-    VerifiedFile, VerifyReport,
+    PagerMetrics, PayloadFile, RegisterInstance, RestoreSnapshot, ServeMemory, Snapshot, SnapshotFilter,
+    SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
 };
 
 /// The version of this library, as in its manifest.

@@ -33,5 +33,7 @@ mod restore;
 mod extents;
 mod memory;
 
+mod pager;
+
 mod verification;
 mod verify;

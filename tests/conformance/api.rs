@@ -7,7 +7,7 @@ use std::path::Path;
 use hypeman_core::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, Durability,
     ExtentKind, FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, Kind, MemoryExtent,
-    MemoryRange, Options, Origin, PayloadFile, Phase, Progress, RegisterInstance, RestoreSnapshot, Snapshot,
+    MemoryRange, Options, Origin, PagerMetrics, PayloadFile, Phase, Progress, RegisterInstance, RestoreSnapshot, ServeMemory, Snapshot,
     SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
 };
 use serde::Serialize;
@@ -82,6 +82,7 @@ fn api() -> Value {
             "Host": fields(Host::default(), Host::default()),
             "MemoryExtent": fields(extent(), extent()),
             "MemoryRange": fields(range(), range()),
+            "PagerMetrics": fields(metrics(true), metrics(false)),
             "VerifyReport": fields(report(), report()),
             "VerifiedFile": fields(verified_file(), verified_file()),
             "Defect": fields(defect(true), defect(false)),
@@ -135,6 +136,9 @@ fn requests() -> Value {
         "RestoreSnapshot": names!(RestoreSnapshot {
             target_state, api_socket, network_overrides, on_demand, uffd_socket, allow_incompatible
         } = RestoreSnapshot::default()),
+        "ServeMemory": names!(ServeMemory {
+            socket, cache_bytes, prefetch, fill, spin_us, cpus
+        } = ServeMemory::default()),
         "SnapshotFilter": names!(SnapshotFilter {
             kind, name, source_instance_id, tags
         } = SnapshotFilter::default()),
@@ -215,6 +219,10 @@ fn extent() -> MemoryExtent {
 
 fn range() -> MemoryRange {
     MemoryRange { guest_address: 1, offset: 1, size_bytes: 1 }
+}
+
+fn metrics(all: bool) -> PagerMetrics {
+    PagerMetrics { last_error: all.then(|| "a".into()), ..PagerMetrics::default() }
 }
 
 fn report() -> VerifyReport {

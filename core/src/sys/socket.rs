@@ -1,24 +1,25 @@
 //! Unix sockets of VMMs: paths of any length, waits that can be ended, descriptors passed along.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect as connect_to, getsockopt,
-    sendmsg, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    bind, connect as connect_to, getsockopt, listen, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
+use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 /// How long one wait on such a socket lasts at most, so that its caller can look at its limit between two.
 const TICK_MS: i64 = 10;
 
 /// Bytes of a path that fit into a socket address, without its closing zero.
-const PATH_BYTES: usize = 107;
+pub(crate) const PATH_BYTES: usize = 107;
 
 /// Connects to the stream socket at `path`.
 ///
@@ -68,16 +69,10 @@ pub(crate) fn send(
     Ok(sendmsg::<()>(stream.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)?)
 }
 
-/// Receives what has come, at most 4 KiB, and the files beside it; no bytes when the other end has hung up.
-#[cfg(test)]
-pub(crate) fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<File>)> {
-    use std::io::IoSliceMut;
-    use std::os::fd::{FromRawFd, RawFd};
-
-    use nix::sys::socket::{ControlMessageOwned, recvmsg};
-
-    let mut bytes = vec![0; 4096];
-    let mut control = nix::cmsg_space!(RawFd);
+/// Receives what has come, at most `most` bytes, and the files beside it; no bytes when the other end has hung up.
+pub(crate) fn receive(stream: &UnixStream, most: usize) -> io::Result<(Vec<u8>, Vec<File>)> {
+    let mut bytes = vec![0; most];
+    let mut control = nix::cmsg_space!([RawFd; 4]);
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let message =
         recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
@@ -93,12 +88,30 @@ pub(crate) fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<File>)> {
     Ok((bytes, files))
 }
 
+/// Listens at `path`, for this user alone. Accepting never waits; what is accepted ticks as after [`connect`].
+pub(crate) fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        None,
+    )?;
+    // The mode of the socket becomes that of the file, so that there is no moment in which others can connect.
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&fd, Backlog::MAXCONN)?;
+    Ok(UnixListener::from(fd))
+}
+
+/// Makes reads and writes of an accepted connection end after a tick.
+pub(crate) fn tick(stream: &UnixStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    setsockopt(stream, sockopt::SendTimeout, &TimeVal::milliseconds(TICK_MS))?;
+    Ok(setsockopt(stream, sockopt::ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixListener;
-
-    use nix::sys::socket::{Backlog, listen};
-
     use super::*;
 
     #[test]

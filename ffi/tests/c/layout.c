@@ -42,6 +42,12 @@ FILLED(hypeman_restore_options,
            + SIZE(hypeman_restore_options, network_override_count) + SIZE(hypeman_restore_options, on_demand)
            + SIZE(hypeman_restore_options, allow_incompatible) + SIZE(hypeman_restore_options, uffd_socket)
            + SIZE(hypeman_restore_options, call));
+FILLED(hypeman_serve_options,
+       SIZE(hypeman_serve_options, struct_size) + SIZE(hypeman_serve_options, socket)
+           + SIZE(hypeman_serve_options, cache_bytes) + SIZE(hypeman_serve_options, cpus)
+           + SIZE(hypeman_serve_options, cpu_count) + SIZE(hypeman_serve_options, spin_us)
+           + SIZE(hypeman_serve_options, no_prefetch) + SIZE(hypeman_serve_options, fill)
+           + SIZE(hypeman_serve_options, reserved));
 FILLED(hypeman_call_options,
        SIZE(hypeman_call_options, struct_size) + SIZE(hypeman_call_options, timeout_ms)
            + SIZE(hypeman_call_options, cancel) + SIZE(hypeman_call_options, progress)
@@ -71,6 +77,8 @@ AT(hypeman_list_options, tag_count, 48);
 ENDS(hypeman_list_options, 56);
 AT(hypeman_restore_options, call, 56);
 ENDS(hypeman_restore_options, 64);
+AT(hypeman_serve_options, fill, 48);
+ENDS(hypeman_serve_options, 56);
 AT(hypeman_call_options, user, 32);
 ENDS(hypeman_call_options, 40);
 #endif

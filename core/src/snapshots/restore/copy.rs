@@ -74,7 +74,8 @@ impl Task for Copy<'_> {
     }
 }
 
-/// Builds the sibling `staged` of `place` in `parent`, flushed. Returns the final paths of its files.
+/// Builds the sibling `staged` of `place` in `parent`, flushed; without memory that a pager serves. Returns the final
+/// paths of its files.
 pub(super) fn build(
     hm: &Hypeman,
     guest: &Dir,
@@ -82,6 +83,7 @@ pub(super) fn build(
     parent: &Dir,
     staged: &str,
     target: RestoreTarget,
+    is_paged: bool,
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
@@ -103,7 +105,7 @@ pub(super) fn build(
     walk(guest, guest, Path::new(""), &built, &place.path, &is_left_out, &mut tasks)?;
     copy_all(&tasks, hm.threads(), Phase::CopyingDisks, call)?;
     let mut files: Vec<_> = tasks.iter().map(|task| task.target.clone()).collect();
-    if let Some(memory) = &memory {
+    if let Some(memory) = memory.as_ref().filter(|_| !is_paged) {
         expand(hm, guest, memory, &built, call)?;
         files.push(memory.directory.join(&memory.name));
     }

@@ -45,10 +45,12 @@ pub(crate) fn restore(
         return Err(Error::new(Kind::Busy, why).about(snapshot_id));
     };
     let found = find(store, &found.id)?;
+    check_pager(hm, &found, &snapshot, request)?;
+    let is_paged = request.uffd_socket.is_some();
     match target {
         RestoreTarget::Standby | RestoreTarget::Stopped => {
             refuse_live(&found, &call)?;
-            place::place(hm, &found, &snapshot, target, &mut call)?;
+            place::place(hm, &found, &snapshot, target, is_paged, &mut call)?;
             let state = if target == RestoreTarget::Standby {
                 InstanceState::Standby
             } else {
@@ -61,7 +63,7 @@ pub(crate) fn restore(
             let mut vmm = load::connect(&waiting, &call)?;
             check::compatible(store, &snapshot, vmm.as_ref(), request)?;
             if !check::is_placed(store, &found, &snapshot, vmm.as_mut(), &call)? {
-                place_for_waiting(hm, store, &found, &snapshot, &mut call)?;
+                place_for_waiting(hm, store, &found, &snapshot, is_paged, &mut call)?;
             }
             load::load(hm, &waiting, &snapshot, vmm.as_mut(), request, &mut call)?;
             Ok(found.with_state(InstanceState::Running))
@@ -75,6 +77,7 @@ fn place_for_waiting(
     store: &Store,
     found: &Found,
     snapshot: &Snapshot,
+    is_paged: bool,
     call: &mut Call<'_>,
 ) -> Result<()> {
     if !matches!(found.hypervisor, HypervisorKind::CloudHypervisor | HypervisorKind::Firecracker) {
@@ -85,7 +88,27 @@ fn place_for_waiting(
         return Err(Error::new(Kind::InvalidState, why).about(&found.id));
     }
     debug_assert_eq!(store.path(), hm.data_dir());
-    place::place(hm, found, snapshot, RestoreTarget::Standby, call)
+    place::place(hm, found, snapshot, RestoreTarget::Standby, is_paged, call)
+}
+
+/// Memory that a pager serves is not put into place, so it must be the memory of this snapshot, for a VMM that asks.
+fn check_pager(hm: &Hypeman, found: &Found, snapshot: &Snapshot, request: &RestoreSnapshot) -> Result<()> {
+    let Some(socket) = &request.uffd_socket else { return Ok(()) };
+    if found.hypervisor != HypervisorKind::Firecracker {
+        let why = format!("{} gets its memory from no uffd_socket; only firecracker does", found.hypervisor);
+        return Err(Error::new(Kind::NotSupported, why).about(&found.id));
+    }
+    match hm.pagers().snapshot_at(socket) {
+        Some(served) if served != snapshot.id => {
+            let why = format!(
+                "{} serves the memory of snapshot {served}, not of {}; give the socket of its own pager",
+                socket.display(),
+                snapshot.id
+            );
+            Err(Error::new(Kind::InvalidRequest, why).at(socket).about(&snapshot.id))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A live guest writes to the files that would be replaced. A VMM that waits may have them open.

@@ -21,6 +21,7 @@ pub(super) fn place(
     found: &Found,
     snapshot: &Snapshot,
     target: RestoreTarget,
+    is_paged: bool,
     call: &mut Call<'_>,
 ) -> Result<()> {
     let store = hm.writable_store()?;
@@ -35,7 +36,7 @@ pub(super) fn place(
 
     store.end_placed(&found.id)?;
     store.write_journal(&journal)?;
-    let built = build(hm, snapshot, &places, &mut journal, target, call).and_then(|files| {
+    let built = build(hm, snapshot, &places, &mut journal, target, is_paged, call).and_then(|files| {
         call.check()?;
         exchange_all(store, &mut journal)?;
         Ok(files)
@@ -81,6 +82,7 @@ fn build(
     places: &[Target],
     journal: &mut Journal,
     target: RestoreTarget,
+    is_paged: bool,
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
@@ -88,7 +90,7 @@ fn build(
     let mut files = Vec::new();
     for (place, exchange) in places.iter().zip(&mut journal.exchanges) {
         let parent = Dir::open(&exchange.parent)?;
-        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, target, call)?);
+        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, target, is_paged, call)?);
         let built = parent.stat(&exchange.staged)?;
         exchange.inode = built.map(|stat| stat.inode).ok_or_else(|| {
             Error::new(Kind::Internal, format!("{} vanished", parent.join(&exchange.staged).display()))

@@ -86,7 +86,7 @@ impl Server {
         }
         let (mut received, mut files) = (Vec::new(), Vec::new());
         while !self.over.load(Ordering::Acquire) {
-            match socket::receive(stream) {
+            match socket::receive(stream, 4096) {
                 Ok((bytes, _)) if bytes.is_empty() => return,
                 Ok((bytes, descriptors)) => {
                     received.extend(bytes);
