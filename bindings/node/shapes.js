@@ -80,6 +80,14 @@ module.exports = {
     uffd_socket: text,
     allow_incompatible: flag
   }),
+  serve: record({
+    socket: text,
+    cache_bytes: count,
+    prefetch: flag,
+    fill: flag,
+    spin_us: count,
+    cpus: list(count)
+  }),
   filter: record({ kind: text, name: text, source_instance_id: text, tags: texts }),
   compress: record({ compression }),
   limits: record({ signal, timeout: milliseconds, onProgress: callable })

@@ -6,7 +6,9 @@ use std::ptr;
 
 use hypeman_core::{PagerMetrics, Result, ServeMemory};
 
-use crate::border::{answer, array, c_path, c_string, free, hand_out, invalid, json, lend, look, path, required};
+use crate::border::{
+    answer, array, c_path, c_string, free, hand_out, invalid, json, lend, look, path, required,
+};
 use crate::call::{CallOptions, call};
 use crate::error::Error;
 use crate::handle::{Handle, opened_for};

@@ -7,8 +7,9 @@ use std::path::Path;
 use hypeman_core::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, Durability,
     ExtentKind, FileStatus, Host, HypervisorKind, Inspection, Instance, InstanceState, Kind, MemoryExtent,
-    MemoryRange, Options, Origin, PagerMetrics, PayloadFile, Phase, Progress, RegisterInstance, RestoreSnapshot, ServeMemory, Snapshot,
-    SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
+    MemoryRange, Options, Origin, PagerMetrics, PayloadFile, Phase, Progress, RegisterInstance,
+    RestoreSnapshot, ServeMemory, Snapshot, SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile,
+    VerifyReport,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use hypeman_core::{
     CreateSnapshot, Durability, Hypeman, InstanceState, Options, RegisterInstance, RestoreSnapshot,
-    SnapshotFilter,
+    ServeMemory, SnapshotFilter,
 };
 use pyo3::prelude::*;
 
@@ -13,6 +13,7 @@ use crate::arguments::{self, Compression};
 use crate::errors::raised;
 use crate::gate::{self, CancelToken, Watch};
 use crate::memory::Memory;
+use crate::pager::Pager;
 use crate::results;
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
@@ -224,9 +225,33 @@ impl Handle {
     fn memory(&self, py: Python<'_>, id: &str) -> PyResult<Memory> {
         gate::short(py, || self.hm.snapshots().memory(id)).map(Memory::new)
     }
+
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of serve_memory()")]
+    fn serve_memory(
+        &self,
+        py: Python<'_>,
+        id: &str,
+        socket: Option<PathBuf>,
+        cache_bytes: Option<u64>,
+        prefetch: bool,
+        fill: bool,
+        spin_us: Option<u32>,
+        cpus: Vec<u32>,
+    ) -> PyResult<Pager> {
+        let defaults = ServeMemory::default();
+        let request = ServeMemory {
+            socket,
+            cache_bytes: cache_bytes.unwrap_or(defaults.cache_bytes),
+            prefetch,
+            fill,
+            spin_us: spin_us.unwrap_or(defaults.spin_us),
+            cpus,
+        };
+        gate::short(py, || self.hm.snapshots().serve_memory(id, &request)).map(Pager::new)
+    }
 }
 
-fn watch<'py>(
+pub(crate) fn watch<'py>(
     py: Python<'py>,
     timeout: Option<f64>,
     progress: Option<Bound<'py, PyAny>>,

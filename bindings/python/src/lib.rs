@@ -8,6 +8,7 @@ mod errors;
 mod gate;
 mod handle;
 mod memory;
+mod pager;
 mod results;
 
 use pyo3::prelude::*;
@@ -24,6 +25,8 @@ mod _native {
     use crate::handle::Handle;
     #[pymodule_export]
     use crate::memory::Memory;
+    #[pymodule_export]
+    use crate::pager::Pager;
 
     #[pymodule_export]
     const VERSION: &str = hypeman_core::VERSION;

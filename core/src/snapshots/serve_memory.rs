@@ -76,7 +76,9 @@ pub(super) fn serve_memory(hm: &Hypeman, id: &str, request: &ServeMemory) -> Res
     }
     let dir = store.snapshot_dir(id)?;
     let record = store.record(id)?;
-    if let hypervisor @ (HypervisorKind::Qemu | HypervisorKind::QemuMicrovm | HypervisorKind::Vz) = &record.snapshot.source_hypervisor {
+    if let hypervisor @ (HypervisorKind::Qemu | HypervisorKind::QemuMicrovm | HypervisorKind::Vz) =
+        &record.snapshot.source_hypervisor
+    {
         let why = format!(
             "the memory of snapshot {id} is {hypervisor}'s own stream, which has no pages to serve; restore it instead"
         );

@@ -261,8 +261,8 @@ mod linux {
         impl Guest {
             /// Fails where this process may not have a userfaultfd, or there are no huge pages.
             pub(crate) fn new(bytes: usize, has_huge_pages: bool, more_features: u64) -> io::Result<Self> {
-                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-                let flags = if has_huge_pages { flags | libc::MAP_HUGETLB } else { flags };
+                let kind = if has_huge_pages { libc::MAP_HUGETLB } else { libc::MAP_NORESERVE };
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | kind;
                 // SAFETY: a new mapping, wherever the kernel likes.
                 let base = unsafe {
                     libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)

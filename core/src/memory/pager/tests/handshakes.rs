@@ -50,6 +50,7 @@ fn what_is_not_firecrackers_handshake_is_refused_and_the_next_vm_is_served() {
     // In two parts, then chatter.
     let mut vm = scene.say(&good[..10], Some(&guest));
     vm.write_all(&good.as_bytes()[10..]).unwrap();
+    scene.until("it came", |now| now.vms == 1);
     vm.write_all(&[b'x'; 9000]).unwrap();
     reads_as(&guest, &memory, "after hostile ones");
     assert_eq!(scene.pager.metrics().vms_seen, 1);
