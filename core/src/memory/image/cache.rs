@@ -1,7 +1,6 @@
 //! The pieces of an image that were used last, found by any byte of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Piece;
@@ -10,9 +9,7 @@ use crate::error::Result;
 /// Tiny pieces must not make the list of them long: each counts as this much at least.
 const LEAST_BYTES: u64 = 16 << 10;
 
-/// Decoded pieces, of a bounded number of bytes. What is evicted here others may still hold.
-///
-/// Which piece goes is told by a clock: a hand goes round, and takes what was not used since it last came by.
+/// Decoded pieces, of a bounded number of bytes: those that were used last. What is evicted here others may still hold.
 pub(super) struct Cache {
     max_bytes: u64,
     shelf: Mutex<Shelf>,
@@ -23,15 +20,17 @@ pub(super) struct Cache {
 struct Shelf {
     /// By their first byte.
     pieces: BTreeMap<u64, Kept>,
+    /// First bytes, by when their pieces were used.
+    by_use: BTreeMap<u64, u64>,
+    uses: u64,
     /// First bytes of pieces that someone decodes now: everyone else waits for that.
     underway: BTreeSet<u64>,
     bytes: u64,
-    hand: u64,
 }
 
 struct Kept {
     piece: Piece,
-    was_used: bool,
+    used: u64,
 }
 
 impl Cache {
@@ -88,41 +87,32 @@ impl Drop for Underway<'_> {
 
 impl Shelf {
     fn get(&mut self, at: u64) -> Option<Piece> {
-        let (_, kept) = self.pieces.range_mut(..=at).next_back()?;
+        let (first, kept) = self.pieces.range_mut(..=at).next_back()?;
         if at >= kept.piece.end() {
             return None;
         }
-        kept.was_used = true;
+        self.uses += 1;
+        self.by_use.remove(&kept.used);
+        self.by_use.insert(self.uses, *first);
+        kept.used = self.uses;
         Some(kept.piece.clone())
     }
 
     fn put(&mut self, piece: Piece) {
+        self.uses += 1;
         self.bytes += cost(&piece);
-        if let Some(twin) = self.pieces.insert(piece.at, Kept { piece, was_used: true }) {
+        self.by_use.insert(self.uses, piece.at);
+        if let Some(twin) = self.pieces.insert(piece.at, Kept { piece, used: self.uses }) {
             self.bytes -= cost(&twin.piece);
+            self.by_use.remove(&twin.used);
         }
     }
 
-    /// Takes out the next piece that was not used since the hand last passed it.
     fn evict(&mut self) {
-        // Twice round at most: the first time clears every mark.
-        while let Some(at) = self.next() {
-            self.hand = at.saturating_add(1);
-            match self.pieces.get_mut(&at) {
-                Some(kept) if kept.was_used => kept.was_used = false,
-                _ => {
-                    if let Some(gone) = self.pieces.remove(&at) {
-                        self.bytes -= cost(&gone.piece);
-                    }
-                    return;
-                }
-            }
+        let oldest = self.by_use.pop_first();
+        if let Some(gone) = oldest.and_then(|(_, at)| self.pieces.remove(&at)) {
+            self.bytes -= cost(&gone.piece);
         }
-    }
-
-    fn next(&self) -> Option<u64> {
-        let ahead = self.pieces.range((Bound::Included(self.hand), Bound::Unbounded)).next();
-        ahead.or_else(|| self.pieces.iter().next()).map(|(at, _)| *at)
     }
 }
 

@@ -18,6 +18,8 @@ use crate::sys::socket;
 
 /// The most VMs at a time.
 const MOST_VMS: usize = 1024;
+/// Threads that install ahead of one VM.
+const PREFETCHERS: usize = 2;
 /// How often to look whether there is something to keep.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -64,18 +66,22 @@ fn serve(shared: &Arc<Shared>, connection: &UnixStream) {
         Err(error) => return shared.counters.error(&error),
     };
     shared.enter(&vm);
-    let ahead = shared.record.known().map(|parts| {
-        let vm = Arc::clone(&vm);
-        shared.spawn(move |shared| prefetch(shared, &vm, &parts))
-    });
+    let mut ahead = Vec::new();
+    if let Some(parts) = shared.record.known() {
+        for _ in 0..PREFETCHERS {
+            let (vm, parts) = (Arc::clone(&vm), Arc::clone(&parts));
+            // Without it, faults bring what it would have brought.
+            ahead.extend(shared.spawn(move |shared| prefetch(shared, &vm, &parts)));
+        }
+    }
     let served: Result<()> = guard(|| Server::new(shared, &vm, connection).run());
     if let Err(error) = served {
         shared.counters.error(&error);
         stand(shared, connection);
     }
     vm.is_over.store(true, Ordering::Release);
-    if let Some(Ok(ahead)) = ahead {
-        let _ = ahead.join();
+    for thread in ahead {
+        let _ = thread.join();
     }
     shared.leave(&vm);
     shared.counters.vms.fetch_sub(1, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ pub(super) struct Vm {
     pub(super) is_over: AtomicBool,
     /// It has all of its memory.
     pub(super) is_whole: AtomicBool,
+    pub(super) prefetch_next: AtomicUsize,
     pub(super) fill_next: AtomicU64,
     pub(super) fill_done: AtomicU64,
 }
@@ -61,6 +62,7 @@ impl Vm {
             gate: RwLock::new(()),
             is_over: AtomicBool::new(false),
             is_whole: AtomicBool::new(false),
+            prefetch_next: AtomicUsize::new(0),
             fill_next: AtomicU64::new(0),
             fill_done: AtomicU64::new(0),
         }
