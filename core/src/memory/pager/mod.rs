@@ -24,7 +24,7 @@ mod spin;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
 
-use std::io::{PipeReader, PipeWriter};
+use std::io::{PipeReader, PipeWriter, Write};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -52,7 +52,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(2);
 /// A server of one image, for any number of VMs.
 pub(crate) struct Pager {
     shared: Arc<Shared>,
-    /// Its other end is what every thread looks at; closing it ends them.
+    /// Its other end is what every thread looks at. A byte in it ends them: closing it would not, where a child that
+    /// the host forked has it, too.
     end: Mutex<Option<PipeWriter>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     process: u32,
@@ -167,7 +168,9 @@ impl Pager {
             return;
         }
         self.shared.is_stopping.store(true, Ordering::Release);
-        drop(lock(&self.end).take());
+        if let Some(mut end) = lock(&self.end).take() {
+            let _ = end.write_all(&[1]);
+        }
         // Under the lock, so that no filler is between its look at the list and its wait.
         drop(lock(&self.shared.vms));
         self.shared.arrived.notify_all();
