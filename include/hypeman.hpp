@@ -14,6 +14,7 @@
 
 #include "hypeman.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -453,6 +454,59 @@ private:
     std::shared_ptr<const hypeman_memory> raw_;
 };
 
+// What a pager has done so far. `fault_us[i]` counts faults that took less than 2^i microseconds, and no less than half
+// of that; the last entry all longer ones.
+struct PagerMetrics {
+    std::uint64_t vms, vms_seen, vms_whole;
+    std::uint64_t faults;
+    std::uint64_t copied_bytes, zero_bytes, prefetched_bytes, filled_bytes;
+    std::vector<std::uint64_t> fault_us;
+    std::uint64_t errors;
+    std::optional<std::string> last_error;
+};
+
+// Serves the memory of a snapshot to VMs that run already, until it is stopped, its data directory is closed, or the last
+// copy is gone.
+class Pager {
+public:
+    explicit Pager(std::shared_ptr<const hypeman_pager> raw) : raw_(std::move(raw)) {}
+
+    std::string snapshot_id() const { return hypeman_pager_snapshot_id(raw()); }
+    // Where VMs connect.
+    std::filesystem::path socket() const { return hypeman_pager_socket(raw()); }
+    PagerMetrics metrics() const {
+        const auto found = detail::made(hypeman_metrics_free, hypeman_pager_metrics, raw());
+        const hypeman_metrics *raw = found.get();
+        PagerMetrics metrics{hypeman_metrics_vms(raw),
+                             hypeman_metrics_vms_seen(raw),
+                             hypeman_metrics_vms_whole(raw),
+                             hypeman_metrics_faults(raw),
+                             hypeman_metrics_copied_bytes(raw),
+                             hypeman_metrics_zero_bytes(raw),
+                             hypeman_metrics_prefetched_bytes(raw),
+                             hypeman_metrics_filled_bytes(raw),
+                             {},
+                             hypeman_metrics_errors(raw),
+                             detail::optional(hypeman_metrics_last_error(raw))};
+        for (std::size_t i = 0; i < 20; i++) metrics.fault_us.push_back(hypeman_metrics_fault_us(raw, i));
+        return metrics;
+    }
+    // Until at least one VM has connected, and each that did is gone or has all of its memory.
+    void wait(const Call &call = {}) const {
+        detail::RawCall(call).run([&](const hypeman_call_options *watched) {
+            detail::call(hypeman_pager_wait, raw(), watched);
+            return true;
+        });
+    }
+    // Twice is fine.
+    void stop() const { detail::call(hypeman_pager_stop, raw()); }
+
+    const hypeman_pager *raw() const noexcept { return raw_.get(); }
+
+private:
+    std::shared_ptr<const hypeman_pager> raw_;
+};
+
 struct Disk {
     std::filesystem::path path;
     bool readonly = false;
@@ -520,6 +574,16 @@ struct ForkOptions {
     std::optional<std::filesystem::path> directory = std::nullopt;
     std::map<std::filesystem::path, std::filesystem::path> disks = {}; // new paths, by the path at capture
     RestoreOptions restore = {};
+};
+
+// How to serve the memory of a snapshot.
+struct ServeOptions {
+    std::optional<std::filesystem::path> socket = std::nullopt; // where to listen; else a path of its own
+    std::optional<std::uint64_t> cache_bytes = std::nullopt;    // decoded memory that is kept; else 64 MiB
+    bool prefetch = true;                                       // what an earlier VM wanted first is installed ahead
+    bool fill = false;                                          // and all the rest in the background
+    std::optional<std::uint32_t> spin_us = std::nullopt;        // busy waiting after a fault, to 1000; else 30
+    std::vector<std::uint32_t> cpus = {};                       // for the threads of the pager; else all
 };
 
 // Which snapshots to list: what is set must match, exactly.
@@ -759,6 +823,18 @@ public:
     }
     Memory memory(const std::string &id) const {
         return Memory(detail::made(hypeman_memory_free, hypeman_snapshot_memory, handle_.get(), detail::text(id)));
+    }
+    Pager serve_memory(const std::string &id, const ServeOptions &given = {}) const {
+        hypeman_serve_options options = HYPEMAN_SERVE_OPTIONS_INIT;
+        options.socket = detail::text(given.socket);
+        options.cache_bytes = given.cache_bytes ? std::max<std::uint64_t>(*given.cache_bytes, 1) : 0;
+        options.cpus = given.cpus.empty() ? nullptr : given.cpus.data();
+        options.cpu_count = given.cpus.size();
+        if (given.spin_us) options.spin_us = *given.spin_us ? static_cast<std::int32_t>(std::min(*given.spin_us, 1001u)) : -1;
+        options.no_prefetch = !given.prefetch;
+        options.fill = given.fill;
+        return Pager(detail::made(hypeman_pager_free, hypeman_snapshot_serve_memory, handle_.get(), detail::text(id),
+                                  &options));
     }
 
 private:

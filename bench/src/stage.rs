@@ -51,6 +51,11 @@ pub struct Stage {
 impl Stage {
     /// Puts an image into a new VM beneath `directory`, and into the page cache.
     pub fn new(options: &Options, content: Content, zeros: Zeros, directory: &Path) -> Result<Self> {
+        Self::with_memory(directory, |memory| images::stage(options, content, zeros, memory))
+    }
+
+    /// The same with memory that `write` puts at a path.
+    pub fn with_memory(directory: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let stage = Self {
             hm: Hypeman::open(directory.join("data"))?,
             directory: directory.to_owned(),
@@ -58,10 +63,10 @@ impl Stage {
         };
         let memory = stage.memory();
         fs::create_dir_all(memory.parent().ok_or("the memory lies in no directory")?)?;
-        images::stage(options, content, zeros, &memory)?;
+        write(&memory)?;
         peer::run(Command::new("cat").arg(&memory))?;
         let vm = stage.directory.join(VM);
-        let request = RegisterInstance { directory: Some(vm), ..RegisterInstance::new(VM, "qemu") };
+        let request = RegisterInstance { directory: Some(vm), ..RegisterInstance::new(VM, "firecracker") };
         stage.hm.instances().register(&request)?;
         Ok(stage)
     }

@@ -221,6 +221,47 @@ export interface Snapshots {
    * that can only be read from its start (the vendor's zstd), `busy` while its files are being removed, `corrupt`, `io`
    */
   memory(id: string): Promise<MemoryImage>
+
+  /**
+   * Serves the guest memory to VMs that run already, page by page as they touch it, straight from its file, compressed
+   * or not: to any number of them.
+   *
+   * @throws {HypemanError} `invalid_request`, `not_found`, `invalid_state` when it has no memory, `conflict` when
+   * something lies at `socket`, `not_supported` (memory of QEMU and vz, compressed files that can only be read from
+   * their start, other systems than Linux), `busy`, `corrupt`, `io`
+   */
+  serveMemory(id: string, options?: SnapshotServeMemoryParams): Promise<Pager>
+}
+
+/**
+ * Serves the memory of a snapshot. Give `socket` to `restore` as `uffd_socket`, or to firecracker as a `Uffd` memory
+ * backend.
+ *
+ * It ends when it is stopped or its handle is closed. A VM that has not got all of its memory by then stands still at
+ * the next page that it misses, for ever: end it before, or let it have all of it first (`fill`, and `wait`). A page
+ * that is damaged is poisoned (Linux 6.6 and later), so that the VMM ends when its guest touches it. While it runs, the
+ * snapshot cannot be deleted (`busy`).
+ */
+export interface Pager {
+  readonly snapshot_id: string
+  /** Where VMs connect. Only this user may, unless the host changes owner or mode of the file. */
+  readonly socket: string
+
+  /** What it has done so far; after its end, too. */
+  metrics(): Promise<PagerMetrics>
+
+  /**
+   * Waits until at least one VM has connected, and each that did is gone or has all of its memory: without `fill`
+   * none ever has that.
+   *
+   * @throws {HypemanError} `timeout`, `closed` once it was stopped
+   */
+  wait(options?: CallOptions): Promise<void>
+
+  /** Stops serving. Stopping twice is fine. */
+  stop(): Promise<void>
+
+  [Symbol.asyncDispose](): Promise<void>
 }
 
 /**
@@ -381,6 +422,21 @@ export interface SnapshotForkParams {
   uffd_socket?: string
   allow_incompatible?: boolean
   duplicates?: 'allow' | 'deny'
+}
+
+export interface SnapshotServeMemoryParams {
+  /** Where to listen: an absolute path of at most 107 bytes at which nothing lies yet. Default: one for temporary files. */
+  socket?: string
+  /** The most decoded memory that is kept for the next VM that wants it. Default: 64 MiB. */
+  cache_bytes?: number
+  /** Install what the first VM wanted first before the next one asks; find that out where it is not known. Default: yes. */
+  prefetch?: boolean
+  /** Install all the rest, too, in the background. A VM with all of its memory needs no pager any more. Default: no. */
+  fill?: boolean
+  /** For how long after a fault a CPU is kept busy waiting for the next, at most, up to 1000. Default: 30. */
+  spin_us?: number
+  /** The CPUs that the threads of the pager may run on. Default: all. */
+  cpus?: Array<number>
 }
 
 /** What is given must match, exactly; of tags, each one given. */
@@ -546,6 +602,31 @@ export interface MemoryRange {
   guest_address: number
   offset: number
   size_bytes: number
+}
+
+/** What a pager has done so far. */
+export interface PagerMetrics {
+  /** VMs that are connected now. */
+  vms: number
+  /** VMs that ever were. */
+  vms_seen: number
+  /** VMs that were given all of their memory, and need the pager no more. */
+  vms_whole: number
+  /** Page faults that were answered. */
+  faults: number
+  /** Bytes that were copied into VMs. */
+  copied_bytes: number
+  /** Bytes of zeros that VMs were given, which take no memory. */
+  zero_bytes: number
+  /** Of both, what was installed because a VM before wanted it first. */
+  prefetched_bytes: number
+  /** Of both, what was installed in the background. */
+  filled_bytes: number
+  /** How long faults took: entry `i` counts those of less than 2^i microseconds, the last one all longer ones. */
+  fault_us: Array<number>
+  /** Damaged frames, VMs that were refused. */
+  errors: number
+  last_error?: string
 }
 
 export type ErrorCode =

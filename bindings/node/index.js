@@ -3,7 +3,9 @@
 
 const native = require('./loader')
 const { HypemanError, unwrap } = require('./errors')
+const { long } = require('./long')
 const { MemoryImage } = require('./memory')
+const { Pager } = require('./pager')
 const shapes = require('./shapes')
 
 class Hypeman {
@@ -145,36 +147,10 @@ class Snapshots {
   async memory(id) {
     return new MemoryImage(unwrap(await this.#handle.memory(shapes.id('id', id))))
   }
-}
 
-// Runs a call that can be watched and ended. The signal is listened to here and not in native code, so that one
-// signal may serve many calls and may be aborted before them.
-async function long({ signal, timeout, onProgress }, start) {
-  signal?.throwIfAborted()
-  const token = new native.CancelToken()
-  const abort = () => token.cancel()
-  let running = true
-  let thrown
-  const listen = progress => {
-    if (!running) return
-    try {
-      onProgress?.(progress)
-    } catch (error) {
-      thrown ??= { error }
-      token.cancel()
-    }
-  }
-  signal?.addEventListener('abort', abort, { once: true })
-  try {
-    const outcome = await start(token, timeout, listen)
-    if (outcome.code === 'cancelled') {
-      if (thrown) throw thrown.error
-      signal?.throwIfAborted()
-    }
-    return unwrap(outcome)
-  } finally {
-    running = false
-    signal?.removeEventListener('abort', abort)
+  async serveMemory(id, options) {
+    const request = shapes.serve('options', options ?? {})
+    return new Pager(unwrap(await this.#handle.serveMemory(shapes.id('id', id), request)))
   }
 }
 

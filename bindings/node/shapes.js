@@ -88,6 +88,14 @@ module.exports = {
   create: record({ kind: required(text), name: text, tags: texts, compression }),
   restore: record({ id: required(text), ...restoring }),
   fork: record({ name: required(text), directory: text, disks: texts, ...restoring }),
+  serve: record({
+    socket: text,
+    cache_bytes: count,
+    prefetch: flag,
+    fill: flag,
+    spin_us: count,
+    cpus: list(count)
+  }),
   filter: record({ kind: text, name: text, source_instance_id: text, tags: texts }),
   compress: record({ compression }),
   limits: record({ signal, timeout: milliseconds, onProgress: callable })

@@ -12,6 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::instances::Instances;
 use crate::log::Log;
 use crate::panic::guard;
+use crate::snapshots::serve_memory::Pagers;
 use crate::snapshots::{Jobs, Snapshots, recover};
 use crate::store::Store;
 use crate::types::CompressionConfig;
@@ -84,6 +85,7 @@ struct Inner {
     store: Arc<Store>,
     options: Options,
     jobs: Jobs,
+    pagers: Pagers,
     /// Threads that resume a VM whose caller left: each drops its sender when it is done.
     rescues: Mutex<Vec<mpsc::Receiver<()>>>,
     process: u32,
@@ -129,6 +131,7 @@ impl Hypeman {
         let inner = Inner {
             store: Arc::new(store),
             jobs: Jobs::new(options.threads),
+            pagers: Pagers::default(),
             rescues: Mutex::default(),
             process: std::process::id(),
             closed: AtomicBool::new(false),
@@ -176,7 +179,7 @@ impl Hypeman {
     }
 
     /// Closes this handle and all its clones: later calls answer `closed`. Compression jobs stop and are resumed by
-    /// the next opener. Calls that are under way in other threads come to their own end. A VM whose create was
+    /// the next opener. Pagers stop. Calls that are under way in other threads come to their own end. A VM whose create was
     /// cancelled is resumed first, for which its VMM has ten seconds. Closing twice is fine.
     pub fn close(&self) {
         self.inner.close();
@@ -188,6 +191,10 @@ impl Hypeman {
 
     pub(crate) fn jobs(&self) -> &Jobs {
         &self.inner.jobs
+    }
+
+    pub(crate) fn pagers(&self) -> &Pagers {
+        &self.inner.pagers
     }
 
     /// Makes `close` wait for a thread that resumes a VM: it holds the sender until then.
@@ -247,6 +254,7 @@ impl Inner {
         // In a forked child there is no thread to stop, and its mutexes may be held for ever.
         if !self.is_foreign() && !self.closed.swap(true, Ordering::AcqRel) {
             self.jobs.close();
+            self.pagers.close();
             let until = Instant::now() + RESCUE_PATIENCE;
             for rescue in self.rescues.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 // Where the VMM does not come back in time, the intent stays for the next opener.

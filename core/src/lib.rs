@@ -39,12 +39,12 @@ pub use error::{Error, Kind, Result};
 pub use hypeman::{Durability, Hypeman, Options};
 pub use instances::{InstanceSnapshots, Instances};
 pub use log::{Log, LogEvent, LogLevel};
-pub use snapshots::{MemoryImage, Snapshots};
+pub use snapshots::{MemoryImage, Pager, Snapshots};
 pub use types::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, Duplicates,
     ExtentKind, FileStatus, ForkSnapshot, Host, HypervisorKind, Inspection, Instance, InstanceState,
-    MemoryExtent, MemoryRange, Origin, PayloadFile, RegisterInstance, RestoreSnapshot, Snapshot,
-    SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
+    MemoryExtent, MemoryRange, Origin, PagerMetrics, PayloadFile, RegisterInstance, RestoreSnapshot,
+    ServeMemory, Snapshot, SnapshotFilter, SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
 };
 
 /// The version of this library, as in its manifest.

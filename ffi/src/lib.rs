@@ -36,5 +36,7 @@ mod extents;
 mod fork;
 mod memory;
 
+mod pager;
+
 mod verification;
 mod verify;

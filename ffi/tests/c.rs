@@ -170,6 +170,20 @@ fn memory_is_read_and_files_are_verified_in_c() {
 }
 
 #[test]
+fn memory_is_served_in_c() {
+    plays(Language::C99, "pager.c");
+    plays_clean(Language::C99, "pager.c");
+}
+
+#[test]
+fn memory_is_served_in_cpp() {
+    if built::found("g++", "memory_is_served_in_cpp") {
+        plays(Language::Cpp17, "pager.cpp");
+        plays_clean(Language::Cpp17, "pager.cpp");
+    }
+}
+
+#[test]
 fn snapshots_are_restored_read_and_verified_in_cpp() {
     let name = "snapshots_are_restored_read_and_verified_in_cpp";
     if built::found("g++", name) {

@@ -7,9 +7,9 @@ use std::path::Path;
 use hypeman_core::{
     Capture, CompressionConfig, CompressionState, CreateSnapshot, Defect, DefectKind, Disk, Duplicates,
     Durability, ExtentKind, FileStatus, ForkSnapshot, Host, HypervisorKind, Inspection, Instance,
-    InstanceState, Kind, LogEvent, LogLevel, MemoryExtent, MemoryRange, Options, Origin, PayloadFile, Phase,
-    Progress, RegisterInstance, RestoreSnapshot, Snapshot, SnapshotFilter, SnapshotKind, Timestamp,
-    VerifiedFile, VerifyReport,
+    InstanceState, Kind, LogEvent, LogLevel, MemoryExtent, MemoryRange, Options, Origin, PagerMetrics,
+    PayloadFile, Phase, Progress, RegisterInstance, RestoreSnapshot, ServeMemory, Snapshot, SnapshotFilter,
+    SnapshotKind, Timestamp, VerifiedFile, VerifyReport,
 };
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -85,6 +85,7 @@ fn api() -> Value {
             "Host": fields(Host::default(), Host::default()),
             "MemoryExtent": fields(extent(), extent()),
             "MemoryRange": fields(range(), range()),
+            "PagerMetrics": fields(metrics(true), metrics(false)),
             "VerifyReport": fields(report(), report()),
             "VerifiedFile": fields(verified_file(), verified_file()),
             "Defect": fields(defect(true), defect(false)),
@@ -143,6 +144,9 @@ fn requests() -> Value {
         "ForkSnapshot": names!(ForkSnapshot {
             name, directory, disks, restore
         } = ForkSnapshot::new("a")),
+        "ServeMemory": names!(ServeMemory {
+            socket, cache_bytes, prefetch, fill, spin_us, cpus
+        } = ServeMemory::default()),
         "SnapshotFilter": names!(SnapshotFilter {
             kind, name, source_instance_id, tags
         } = SnapshotFilter::default()),
@@ -231,6 +235,10 @@ fn extent() -> MemoryExtent {
 
 fn range() -> MemoryRange {
     MemoryRange { guest_address: 1, offset: 1, size_bytes: 1 }
+}
+
+fn metrics(all: bool) -> PagerMetrics {
+    PagerMetrics { last_error: all.then(|| "a".into()), ..PagerMetrics::default() }
 }
 
 fn report() -> VerifyReport {

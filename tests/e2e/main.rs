@@ -82,6 +82,10 @@ const STORIES: &[Story] = &stories![
     Firecracker: firecracker::a_cancelled_firecracker_capture_lets_the_vm_run,
     Firecracker: firecracker::a_firecracker_that_is_frozen_or_dead_gives_a_typed_error,
     Firecracker: firecracker::a_host_killed_while_firecracker_writes_is_made_good,
+    FirecrackerAndRoot: firecracker::a_firecracker_runs_on_while_a_pager_gives_it_its_memory,
+    FirecrackerAndRoot: firecracker::a_firecracker_with_all_of_its_memory_outlives_its_pager,
+    FirecrackerAndRoot: firecracker::ten_firecrackers_of_one_snapshot_each_count_on_from_one_pager,
+    FirecrackerAndRoot: firecracker::a_firecracker_ends_when_its_guest_touches_a_damaged_page,
     FirecrackerAndRoot: firecracker::a_disk_too_small_for_the_memory_is_refused_before_firecracker_pauses,
 ];
 

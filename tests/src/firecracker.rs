@@ -120,6 +120,21 @@ impl Vm {
         }
     }
 
+    /// Loads the state that was captured into `image`; its memory comes from the pager at `socket`.
+    pub fn load_paged(&self, image: &Path, socket: &Path) {
+        let memory = json!({ "backend_type": "Uffd", "backend_path": socket });
+        self.put("/snapshot/load", &json!({ "snapshot_path": image.join("state"), "mem_backend": memory }));
+    }
+
+    /// Waits until the process ends by itself.
+    pub fn assert_ends(&mut self) {
+        let began = Instant::now();
+        while self.process.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < PATIENCE, "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The directory of this VM: `disk.raw`, `serial.log` and the socket.
     pub fn directory(&self) -> &Path {
         &self.directory

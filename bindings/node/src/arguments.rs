@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use hypeman_core::{
     CompressionConfig, CreateSnapshot, Disk, Duplicates, Durability, Error, ForkSnapshot, InstanceState,
-    Kind, Log, Options, RegisterInstance, RestoreSnapshot, Result, SnapshotFilter,
+    Kind, Log, Options, RegisterInstance, RestoreSnapshot, Result, ServeMemory, SnapshotFilter,
 };
 use napi_derive::napi;
 
@@ -200,6 +200,36 @@ impl ForkArguments {
             disks: disks.collect(),
             restore: restore.try_into()?,
         })
+    }
+}
+
+#[napi(object, object_to_js = false)]
+pub struct ServeArguments {
+    pub socket: Option<String>,
+    #[napi(js_name = "cache_bytes")]
+    pub cache_bytes: Option<i64>,
+    pub prefetch: Option<bool>,
+    pub fill: Option<bool>,
+    #[napi(js_name = "spin_us")]
+    pub spin_us: Option<i64>,
+    pub cpus: Option<Vec<i64>>,
+}
+
+impl From<ServeArguments> for ServeMemory {
+    fn from(ServeArguments { socket, cache_bytes, prefetch, fill, spin_us, cpus }: ServeArguments) -> Self {
+        let defaults = Self::default();
+        // JavaScript has checked that they are not negative; what is too large core refuses.
+        let small = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+        Self {
+            socket: socket.map(Into::into),
+            cache_bytes: cache_bytes
+                .and_then(|bytes| u64::try_from(bytes).ok())
+                .unwrap_or(defaults.cache_bytes),
+            prefetch: prefetch.unwrap_or(defaults.prefetch),
+            fill: fill.unwrap_or(defaults.fill),
+            spin_us: spin_us.map_or(defaults.spin_us, small),
+            cpus: cpus.unwrap_or_default().into_iter().map(small).collect(),
+        }
     }
 }
 

@@ -12,17 +12,18 @@ use napi_derive::napi;
 
 use crate::arguments::{
     CompressionArguments, CreateArguments, FilterArguments, ForkArguments, OpenArguments, RegisterArguments,
-    RestoreArguments,
+    RestoreArguments, ServeArguments,
 };
 use crate::memory::Memory;
 use crate::outcome::Outcome;
+use crate::pager::Pager;
 use crate::promise::{Promised, promise};
 use crate::results::{Js, all};
 use crate::threads::{Start, Threads};
 
 /// Hears progress. Weak, so that it keeps no event loop alive, and with a short queue: while JavaScript is busy,
 /// reports are dropped and the call goes on.
-type Listener = ThreadsafeFunction<Js<Progress>, (), Js<Progress>, Status, false, true, 16>;
+pub type Listener = ThreadsafeFunction<Js<Progress>, (), Js<Progress>, Status, false, true, 16>;
 
 /// Hears of events. Weak as well, but with a queue that has no end: warnings are rare, and none is dropped.
 type LogListener = ThreadsafeFunction<Js<LogEvent>, (), Js<LogEvent>, Status, false, true>;
@@ -241,6 +242,15 @@ impl Handle {
     }
 
     #[napi]
+    pub fn serve_memory<'e>(&self, env: &'e Env, id: String, arguments: ServeArguments) -> Promised<'e> {
+        let threads = self.threads.clone();
+        // As in `memory`.
+        self.run(env, Threads::long, move |hm| {
+            Ok(Pager::new(hm.snapshots().serve_memory(&id, &arguments.into())?, threads))
+        })
+    }
+
+    #[napi]
     pub fn close<'e>(&self, env: &'e Env) -> Promised<'e> {
         // Not a brief call: those may be waiting their turn, and closing is what ends them.
         self.run(env, Threads::long, |hm| {
@@ -277,22 +287,12 @@ impl Handle {
     fn long<'e, T: ToNapiValue + Send + 'static>(
         &self,
         env: &'e Env,
-        CancelToken(token): &CancelToken,
+        token: &CancelToken,
         timeout_ms: Option<f64>,
         listener: Listener,
         call: impl FnOnce(&Hypeman, Call<'_>) -> Result<T> + Send + 'static,
     ) -> Promised<'e> {
-        let limited = Call::default().cancel(token);
-        // A time that is too long to be represented is no limit.
-        let limited = match timeout_ms.map(|ms| Duration::try_from_secs_f64(ms / 1000.0)) {
-            Some(Ok(timeout)) => limited.timeout(timeout),
-            Some(Err(_)) | None => limited,
-        };
-        let limited = limited.progress(move |progress| {
-            // Whether it could be told is of no concern to the call.
-            let _ = listener.call(Js(progress), ThreadsafeFunctionCallMode::NonBlocking);
-            ControlFlow::Continue(())
-        });
+        let limited = limited(token, timeout_ms, listener);
         self.run(env, Threads::long, move |hm| call(hm, limited))
     }
 
@@ -305,4 +305,23 @@ impl Handle {
         let hm = self.hm.clone();
         promise(env, &self.threads, start, move || call(&hm))
     }
+}
+
+/// A call that JavaScript can watch and end.
+pub fn limited(
+    CancelToken(token): &CancelToken,
+    timeout_ms: Option<f64>,
+    listener: Listener,
+) -> Call<'static> {
+    let limited = Call::default().cancel(token);
+    // A time that is too long to be represented is no limit.
+    let limited = match timeout_ms.map(|ms| Duration::try_from_secs_f64(ms / 1000.0)) {
+        Some(Ok(timeout)) => limited.timeout(timeout),
+        Some(Err(_)) | None => limited,
+    };
+    limited.progress(move |progress| {
+        // Whether it could be told is of no concern to the call.
+        let _ = listener.call(Js(progress), ThreadsafeFunctionCallMode::NonBlocking);
+        ControlFlow::Continue(())
+    })
 }

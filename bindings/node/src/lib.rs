@@ -7,6 +7,7 @@ mod arguments;
 mod handle;
 mod memory;
 mod outcome;
+mod pager;
 mod promise;
 mod results;
 mod threads;

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use hypeman_core::{
     Capture, CompressionConfig, Defect, DefectKind, Disk, ExtentKind, FileStatus, Host, Inspection, Instance,
-    LogEvent, LogLevel, MemoryExtent, MemoryRange, Origin, PayloadFile, Phase, Progress, Snapshot,
-    VerifiedFile, VerifyReport,
+    LogEvent, LogLevel, MemoryExtent, MemoryRange, Origin, PagerMetrics, PayloadFile, Phase, Progress,
+    Snapshot, VerifiedFile, VerifyReport,
 };
 use napi::bindgen_prelude::{JsObjectValue, JsValue, Object, ToNapiValue, Uint8Array};
 use napi::{Env, Property, PropertyAttributes, sys};
@@ -142,6 +142,12 @@ fields! { MemoryExtent { offset: bytes, size_bytes: bytes, kind: ExtentKind::as_
 fields! { MemoryRange { guest_address: bytes, offset: bytes, size_bytes: bytes } }
 
 fields! { LogEvent { level: LogLevel::as_str, message, id } }
+fields! {
+    PagerMetrics {
+        vms: bytes, vms_seen: bytes, vms_whole: bytes, faults: bytes, copied_bytes: bytes, zero_bytes: bytes,
+        prefetched_bytes: bytes, filled_bytes: bytes, fault_us: counts, errors: bytes,
+    } where present { last_error }
+}
 
 fields! { Progress { phase: Phase::as_str, bytes_done: bytes, bytes_total: bytes } }
 
@@ -164,6 +170,10 @@ impl ToNapiValue for Bytes {
 /// Bytes as a JavaScript number: exact to 8 PiB, as in the vendor's client.
 pub fn bytes(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn counts(counts: [u64; 20]) -> Vec<i64> {
+    counts.into_iter().map(bytes).collect()
 }
 
 fn written(value: impl Display) -> String {

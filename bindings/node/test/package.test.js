@@ -38,7 +38,7 @@ test('package, addon and library have one version', () => {
 test('no install script is published, and every file that is needed is', () => {
   const { scripts, files } = require('../package.json')
   for (const script of ['preinstall', 'install', 'postinstall', 'prepare']) assert.ok(!(script in scripts), script)
-  for (const file of ['index.js', 'loader.js', 'errors.js', 'shapes.js']) {
+  for (const file of ['index.js', 'loader.js', 'long.js', 'errors.js', 'memory.js', 'pager.js', 'shapes.js']) {
     const needed = [...fs.readFileSync(path.join(root, file), 'utf8').matchAll(/require\('\.\/(\w+)'\)/g)]
     for (const [, name] of needed) assert.ok(files.includes(`${name}.js`), name)
   }
@@ -56,7 +56,7 @@ test('the types are those of tests/conformance/api.json', () => {
     assert.deepEqual(all, Object.keys(fields).sort(), name)
     assert.deepEqual(always, all.filter(key => !fields[key].optional), name)
   }
-  const requests = { RegisterInstance: 'InstanceRegisterParams', CreateSnapshot: 'SnapshotCreateParams', SnapshotFilter: 'SnapshotListParams' }
+  const requests = { RegisterInstance: 'InstanceRegisterParams', CreateSnapshot: 'SnapshotCreateParams', SnapshotFilter: 'SnapshotListParams', ServeMemory: 'SnapshotServeMemoryParams' }
   for (const [name, ours] of Object.entries({ ...requests, Progress: 'Progress', LogEvent: 'LogEvent' })) {
     assert.deepEqual(declared(ours).all, [...api.requests[name]].sort(), name)
   }
@@ -121,6 +121,18 @@ test('the types name every method, and no other', async t => {
   await memory.close()
 })
 
+test('the types name exactly what a pager has', async t => {
+  const hm = store(t)
+  const vm = await hm.instances.register({ name: 'paged', hypervisor: 'firecracker', directory: standbyDirectory(t) })
+  const made = await hm.instances.snapshots.create(vm.id, { kind: 'Standby' })
+  const pager = await hm.snapshots.serveMemory(made.id)
+  t.after(() => pager.stop())
+  const methods = Object.getOwnPropertyNames(Object.getPrototypeOf(pager)).filter(name => name !== 'constructor')
+  assert.deepEqual(methods, ['snapshot_id', 'socket', 'metrics', 'wait', 'stop'])
+  assert.deepEqual(declared('Pager').all, ['snapshot_id', 'socket'])
+  assert.deepEqual(Object.keys(await pager.metrics()).sort(), declared('PagerMetrics').always)
+})
+
 test('the keys that are taken are those of the types', async t => {
   const hm = store(t)
   const taken = async call => {
@@ -133,6 +145,7 @@ test('the keys that are taken are those of the types', async t => {
   assert.deepEqual(await taken(() => hm.instances.snapshots.create('x', odd)), declared('SnapshotCreateParams').all)
   assert.deepEqual(await taken(() => hm.instances.snapshots.restore('x', odd)), declared('SnapshotRestoreParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.fork('x', odd)), declared('SnapshotForkParams').all)
+  assert.deepEqual(await taken(() => hm.snapshots.serveMemory('x', odd)), declared('SnapshotServeMemoryParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.list(odd)), declared('SnapshotListParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.compress('x', odd)), declared('SnapshotCompressParams').all)
   assert.deepEqual(await taken(() => hm.snapshots.wait('x', odd)), declared('CallOptions').all)

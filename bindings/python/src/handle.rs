@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hypeman_core::{
     CreateSnapshot, Duplicates, Durability, ForkSnapshot, Hypeman, InstanceState, Options, RegisterInstance,
-    RestoreSnapshot, SnapshotFilter,
+    RestoreSnapshot, ServeMemory, SnapshotFilter,
 };
 use pyo3::prelude::*;
 
@@ -15,6 +15,7 @@ use crate::errors::raised;
 use crate::gate::{self, CancelToken, Watch};
 use crate::log;
 use crate::memory::Memory;
+use crate::pager::Pager;
 use crate::results;
 
 type Object<'py> = PyResult<Bound<'py, PyAny>>;
@@ -286,6 +287,30 @@ impl Handle {
     fn memory(&self, py: Python<'_>, id: &str) -> PyResult<Memory> {
         gate::short(py, || self.hm.snapshots().memory(id)).map(Memory::new)
     }
+
+    #[expect(clippy::too_many_arguments, reason = "the keyword arguments of serve_memory()")]
+    fn serve_memory(
+        &self,
+        py: Python<'_>,
+        id: &str,
+        socket: Option<PathBuf>,
+        cache_bytes: Option<u64>,
+        prefetch: bool,
+        fill: bool,
+        spin_us: Option<u32>,
+        cpus: Vec<u32>,
+    ) -> PyResult<Pager> {
+        let defaults = ServeMemory::default();
+        let request = ServeMemory {
+            socket,
+            cache_bytes: cache_bytes.unwrap_or(defaults.cache_bytes),
+            prefetch,
+            fill,
+            spin_us: spin_us.unwrap_or(defaults.spin_us),
+            cpus,
+        };
+        gate::short(py, || self.hm.snapshots().serve_memory(id, &request)).map(Pager::new)
+    }
 }
 
 impl Drop for Handle {
@@ -306,7 +331,7 @@ fn named(
     })
 }
 
-fn watch<'py>(
+pub(crate) fn watch<'py>(
     py: Python<'py>,
     timeout: Option<f64>,
     progress: Option<Bound<'py, PyAny>>,

@@ -9,6 +9,7 @@ mod gate;
 mod handle;
 mod log;
 mod memory;
+mod pager;
 mod results;
 
 use pyo3::prelude::*;
@@ -25,6 +26,8 @@ mod _native {
     use crate::handle::Handle;
     #[pymodule_export]
     use crate::memory::Memory;
+    #[pymodule_export]
+    use crate::pager::Pager;
 
     #[pymodule_export]
     const VERSION: &str = hypeman_core::VERSION;

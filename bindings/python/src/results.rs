@@ -4,7 +4,7 @@
 
 use hypeman_core::{
     Capture, CompressionConfig, Defect, Disk, Host, Inspection, Instance, MemoryExtent, MemoryRange,
-    PayloadFile, Progress, Snapshot, VerifiedFile, VerifyReport,
+    PagerMetrics, PayloadFile, Progress, Snapshot, VerifiedFile, VerifyReport,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -175,6 +175,35 @@ pub(crate) fn memory_extent(py: Python<'_>, extent: MemoryExtent) -> Object<'_> 
 pub(crate) fn memory_range(py: Python<'_>, range: MemoryRange) -> Object<'_> {
     let MemoryRange { guest_address, offset, size_bytes } = range;
     object!(py, "MemoryRange" { guest_address: guest_address, offset: offset, size_bytes: size_bytes })
+}
+
+pub(crate) fn pager_metrics(py: Python<'_>, metrics: PagerMetrics) -> Object<'_> {
+    let PagerMetrics {
+        vms,
+        vms_seen,
+        vms_whole,
+        faults,
+        copied_bytes,
+        zero_bytes,
+        prefetched_bytes,
+        filled_bytes,
+        fault_us,
+        errors,
+        last_error,
+    } = metrics;
+    object!(py, "PagerMetrics" {
+        vms: vms,
+        vms_seen: vms_seen,
+        vms_whole: vms_whole,
+        faults: faults,
+        copied_bytes: copied_bytes,
+        zero_bytes: zero_bytes,
+        prefetched_bytes: prefetched_bytes,
+        filled_bytes: filled_bytes,
+        fault_us: PyTuple::new(py, fault_us)?,
+        errors: errors,
+        last_error: last_error,
+    })
 }
 
 pub(crate) fn progress(py: Python<'_>, progress: Progress) -> Object<'_> {

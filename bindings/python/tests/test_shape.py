@@ -16,7 +16,7 @@ from libhypeman import Hypeman, Instances, InstanceSnapshots, Snapshots, _types
 CONFORMANCE = Path(__file__).parents[3] / "tests" / "conformance"
 API: dict[str, Any] = json.loads((CONFORMANCE / "api.json").read_text())
 
-DOCUMENTED = ("Hypeman", "Instances", "InstanceSnapshots", "Snapshots", "MemoryImage")
+DOCUMENTED = ("Hypeman", "Instances", "InstanceSnapshots", "Snapshots", "MemoryImage", "Pager")
 CALLS = {
     "instances": Instances,
     "instances.snapshots": InstanceSnapshots,
@@ -45,6 +45,7 @@ def test_a_result_has_the_fields_of_the_core_and_the_same_ones_are_optional(name
             Snapshots.fork,
             {"id", "timeout", "progress", "cancel", *API["requests"]["RestoreSnapshot"]},
         ),
+        ("ServeMemory", Snapshots.serve_memory, {"id"}),
         ("SnapshotFilter", Snapshots.list, set()),
     ],
 )

@@ -2,7 +2,8 @@
 //!
 //! `zstd/` and `lz4/` say what the files look like, `index.rs` what we add to them, `format.rs` what both have in
 //! common. `compress.rs` writes (`pieces` -> `batch` -> `order`), `pass.rs` reads all frames in parallel for
-//! `decompress.rs`, `verify.rs` and the reading back at the end of a compression, `image/` reads any byte of an image alone.
+//! `decompress.rs`, `verify.rs` and the check at the end of a compression, `image/` reads any byte of an image alone,
+//! `pager/` gives such bytes to VMs that run already.
 //!
 //! Any job holds at most 64 MiB and 16 MiB for each thread, whatever the length of the image: buffers are of one
 //! batch, frames are listed from disk, a page at a time. Only a foreign zstd frame with a window of more than 64 MiB
@@ -18,6 +19,7 @@ mod image;
 mod index;
 mod lz4;
 mod order;
+pub(crate) mod pager;
 mod pass;
 mod pieces;
 mod skippable;

@@ -40,6 +40,35 @@ pub struct MemoryImage {
 
 pub(super) fn memory(hm: &Hypeman, id: &str) -> Result<MemoryImage> {
     let store = hm.open_store()?;
+    let Opened { place, path, image, pin } = open_pinned(hm, id)?;
+    let dir = store.snapshot_dir(id)?;
+    // Neither is needed to read memory, so that damage in them does not keep anyone from it.
+    let capture = Sidecar::read(&dir).ok().flatten().map(|sidecar| sidecar.capture);
+    let hypervisor = store.record(id).ok().map(|record| record.snapshot.source_hypervisor);
+    Ok(MemoryImage {
+        id: id.to_owned(),
+        path,
+        image,
+        place,
+        hypervisor,
+        architecture: capture.as_ref().map(|capture| capture.host.architecture.clone()),
+        format: capture.and_then(|capture| capture.memory_format),
+        _pin: pin,
+    })
+}
+
+/// The open memory of a snapshot.
+pub(super) struct Opened {
+    place: Dir,
+    pub(super) path: PathBuf,
+    pub(super) image: Image,
+    /// What keeps the snapshot from being deleted; a read-only handle has no locks.
+    pub(super) pin: Option<ByteLock>,
+}
+
+/// Takes part in reading snapshot `id`, and opens its memory.
+pub(super) fn open_pinned(hm: &Hypeman, id: &str) -> Result<Opened> {
+    let store = hm.open_store()?;
     store.snapshot_dir(id)?;
     let pin = if hm.options().read_only { None } else { Some(pin(store, id)?) };
     // Only without a lock can a file be gone that was just seen: the other form of it is there then.
@@ -49,22 +78,7 @@ pub(super) fn memory(hm: &Hypeman, id: &str) -> Result<MemoryImage> {
         match open(store, id) {
             Err(error) if error.errno() == Some(libc::ENOENT) && looks > 0 => {}
             Err(error) => return Err(error.about(id)),
-            Ok((place, path, image)) => {
-                let dir = store.snapshot_dir(id)?;
-                // Neither is needed to read memory, so that damage in them does not keep anyone from it.
-                let capture = Sidecar::read(&dir).ok().flatten().map(|sidecar| sidecar.capture);
-                let hypervisor = store.record(id).ok().map(|record| record.snapshot.source_hypervisor);
-                return Ok(MemoryImage {
-                    id: id.to_owned(),
-                    path,
-                    image,
-                    place,
-                    hypervisor,
-                    architecture: capture.as_ref().map(|capture| capture.host.architecture.clone()),
-                    format: capture.and_then(|capture| capture.memory_format),
-                    _pin: pin,
-                });
-            }
+            Ok((place, path, image)) => return Ok(Opened { place, path, image, pin }),
         }
     }
 }

@@ -23,6 +23,7 @@ mod plan;
 mod ranges;
 pub(crate) mod recover;
 pub(crate) mod restore;
+pub(crate) mod serve_memory;
 mod verify;
 mod wait;
 
@@ -33,11 +34,13 @@ use crate::error::Result;
 use crate::hypeman::Hypeman;
 use crate::panic::guard;
 use crate::types::{
-    CompressionConfig, ForkSnapshot, Inspection, Instance, Snapshot, SnapshotFilter, VerifyReport,
+    CompressionConfig, ForkSnapshot, Inspection, Instance, ServeMemory, Snapshot, SnapshotFilter,
+    VerifyReport,
 };
 
 pub(crate) use jobs::Jobs;
 pub use memory::MemoryImage;
+pub use serve_memory::Pager;
 
 /// The snapshots of a data directory.
 #[derive(Clone, Copy, Debug)]
@@ -158,5 +161,17 @@ impl Snapshots<'_> {
     /// of the disk.
     pub fn memory(&self, id: &str) -> Result<MemoryImage> {
         guard(|| memory::memory(self.hm, id))
+    }
+
+    /// Serves the guest memory of `id` to VMs that run already, page by page as they touch it, straight from its file,
+    /// compressed or not: to any number of them, which connect to [`Pager::socket`] as Firecracker does for a snapshot
+    /// with a `Uffd` memory backend.
+    ///
+    /// # Errors
+    /// `invalid_request`, `not_found`, `invalid_state` when it has no memory, `not_supported` for memory that has no
+    /// pages (QEMU's and vz's), for a compressed file that can only be read from its start, and on other systems than
+    /// Linux, `busy` when its files are being removed, `corrupt`, `closed`, errors of the system.
+    pub fn serve_memory(&self, id: &str, request: &ServeMemory) -> Result<Pager> {
+        guard(|| serve_memory::serve_memory(self.hm, id, request))
     }
 }

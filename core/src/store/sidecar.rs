@@ -9,7 +9,7 @@ use super::checksums::Checksums;
 use super::{SIDECAR, Store, json};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
-use crate::types::{Capture, Disk};
+use crate::types::{Capture, Disk, WorkingSet};
 
 const FORMAT: u32 = 1;
 /// What stands in front of the seal, whose digits are zeros while it is made. No text within JSON can hold it.
@@ -33,6 +33,9 @@ pub(crate) struct Sidecar {
     /// Of every file of the payload; absent until they are made, after the acknowledgement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) checksums: Option<Checksums>,
+    /// What a VM wanted first after a restore, once one was served page by page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) working_set: Option<WorkingSet>,
     /// The xxh3-64 of this file.
     #[serde(default)]
     sidecar_xxh3: String,
@@ -52,10 +55,18 @@ pub(crate) struct OutsideDisk {
 
 impl Sidecar {
     pub(crate) fn new(capture: Capture, disks: Vec<OutsideDisk>, inside_disks: Vec<Disk>) -> Self {
-        let (checksums, others) = (None, Map::new());
-        let sidecar_xxh3 = UNSEALED.to_owned();
-        let memory_bytes = None;
-        Self { format: FORMAT, capture, disks, inside_disks, memory_bytes, checksums, sidecar_xxh3, others }
+        let (memory_bytes, checksums, working_set, others) = (None, None, None, Map::new());
+        Self {
+            format: FORMAT,
+            capture,
+            disks,
+            inside_disks,
+            memory_bytes,
+            checksums,
+            working_set,
+            sidecar_xxh3: UNSEALED.to_owned(),
+            others,
+        }
     }
 
     /// Reads the sidecar of the snapshot in `dir`, if it has one.

@@ -9,9 +9,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    connect as connect_to, getsockopt, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    bind, connect as connect_to, getsockopt, listen, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
+use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::{TimeVal, TimeValLike};
 
 /// How long one wait on such a socket lasts at most, so that its caller can look at its limit between two.
@@ -68,26 +69,9 @@ pub(crate) fn send(
     Ok(sendmsg::<()>(stream.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)?)
 }
 
-/// Listens at `path`, where no file may be. Accepting waits for no one.
-pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
-}
-
-/// Takes the next connection, whose reads and writes end after a tick; `WouldBlock` where there is none.
-pub(crate) fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
-    let (stream, _) = listener.accept()?;
-    stream.set_nonblocking(false)?;
-    setsockopt(&stream, sockopt::SendTimeout, &TimeVal::milliseconds(TICK_MS))?;
-    setsockopt(&stream, sockopt::ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?;
-    Ok(stream)
-}
-
-/// Receives what has come, as much as `bytes` holds, and the file that came with it; no bytes when the other end has
-/// hung up. Of several files, all but the first are closed.
-pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Option<File>)> {
-    let mut control = nix::cmsg_space!(RawFd);
+/// Receives what has come, as much as `bytes` holds, and the files beside it; no bytes when the other end has hung up.
+pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<File>)> {
+    let mut control = nix::cmsg_space!([RawFd; 4]);
     let mut slices = [IoSliceMut::new(bytes)];
     let message =
         recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
@@ -98,14 +82,41 @@ pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usiz
             files.extend(descriptors.into_iter().map(|fd| unsafe { File::from_raw_fd(fd) }));
         }
     }
-    Ok((message.bytes, files.into_iter().next()))
+    Ok((message.bytes, files))
+}
+
+/// Listens at `path`, where no file may be, for this user alone. Accepting waits for no one.
+pub(crate) fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        None,
+    )?;
+    // The mode of the socket becomes that of the file, so that there is no moment in which others can connect.
+    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&fd, Backlog::MAXCONN)?;
+    Ok(UnixListener::from(fd))
+}
+
+/// Takes the next connection, whose reads and writes end after a tick; `WouldBlock` where there is none.
+pub(crate) fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
+    let (stream, _) = listener.accept()?;
+    tick(&stream)?;
+    Ok(stream)
+}
+
+/// Makes reads and writes of an accepted connection end after a tick.
+pub(crate) fn tick(stream: &UnixStream) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    setsockopt(stream, sockopt::SendTimeout, &TimeVal::milliseconds(TICK_MS))?;
+    Ok(setsockopt(stream, sockopt::ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?)
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
-
-    use nix::sys::socket::{Backlog, listen as set_backlog};
 
     use super::*;
 
@@ -128,7 +139,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
-        set_backlog(&listener, Backlog::new(1).unwrap()).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
         let mut clients = Vec::new();
         let error = loop {
             match connect(&path) {

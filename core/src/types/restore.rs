@@ -20,7 +20,8 @@ pub struct RestoreSnapshot {
     /// Let the VMM read guest memory page by page while the guest runs already (cloud-hypervisor 52 and later). Its
     /// memory file stays open for as long as that takes.
     pub on_demand: bool,
-    /// Let the VMM get guest memory from the userfaultfd server that listens at this socket (firecracker).
+    /// Let the VMM get guest memory from the userfaultfd server that listens at this socket (firecracker), such as
+    /// [`crate::Pager`]: no memory file is put into place then.
     pub uffd_socket: Option<PathBuf>,
     /// Restore although the VMM or the host differs from what was recorded.
     pub allow_incompatible: bool,

@@ -50,6 +50,12 @@ FILLED(hypeman_fork_options,
        SIZE(hypeman_fork_options, struct_size) + SIZE(hypeman_fork_options, directory)
            + SIZE(hypeman_fork_options, disks) + SIZE(hypeman_fork_options, disk_count)
            + SIZE(hypeman_fork_options, restore));
+FILLED(hypeman_serve_options,
+       SIZE(hypeman_serve_options, struct_size) + SIZE(hypeman_serve_options, socket)
+           + SIZE(hypeman_serve_options, cache_bytes) + SIZE(hypeman_serve_options, cpus)
+           + SIZE(hypeman_serve_options, cpu_count) + SIZE(hypeman_serve_options, spin_us)
+           + SIZE(hypeman_serve_options, no_prefetch) + SIZE(hypeman_serve_options, fill)
+           + SIZE(hypeman_serve_options, reserved));
 FILLED(hypeman_call_options,
        SIZE(hypeman_call_options, struct_size) + SIZE(hypeman_call_options, timeout_ms)
            + SIZE(hypeman_call_options, cancel) + SIZE(hypeman_call_options, progress)
@@ -81,6 +87,8 @@ AT(hypeman_restore_options, call, 56);
 ENDS(hypeman_restore_options, 64);
 AT(hypeman_fork_options, restore, 32);
 ENDS(hypeman_fork_options, 40);
+AT(hypeman_serve_options, fill, 48);
+ENDS(hypeman_serve_options, 56);
 AT(hypeman_call_options, user, 32);
 ENDS(hypeman_call_options, 40);
 #endif

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hypeman_core::{
     Call, CompressionConfig, CreateSnapshot, Disk, Duplicates, Durability, Error, ForkSnapshot, Hypeman,
-    InstanceState, Options, RegisterInstance, RestoreSnapshot, SnapshotFilter,
+    InstanceState, Options, RegisterInstance, RestoreSnapshot, Snapshot, SnapshotFilter,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,7 +58,9 @@ fn call(hm: &Hypeman, name: &str, args: &Args) -> Result<Value, Error> {
             instances.snapshots().restore(&snapshot_id, &id(), &args.restoration()?, args.limit()).map(json)
         }
         "snapshots.fork" => snapshots.fork(&id(), &args.forking()?, args.limit()).map(json),
-        "snapshots.list" => snapshots.list(&args.filter()).map(json),
+        "snapshots.list" => snapshots
+            .list(&args.filter())
+            .map(|found| json(found.iter().map(AsRef::as_ref).collect::<Vec<&Snapshot>>())),
         "snapshots.get" => snapshots.get(&id()).map(json),
         "snapshots.delete" => snapshots.delete(&id()).map(json),
         "snapshots.wait" => snapshots.wait(&id(), args.limit()).map(json),

@@ -30,6 +30,7 @@ from libhypeman._errors import (
 from libhypeman._memory import MemoryImage
 from libhypeman._native import VERSION as __version__
 from libhypeman._native import CancelToken
+from libhypeman._pager import Pager
 from libhypeman._types import (
     Capture,
     CompressionConfig,
@@ -48,6 +49,7 @@ from libhypeman._types import (
     MemoryExtent,
     MemoryRange,
     Origin,
+    PagerMetrics,
     PayloadFile,
     Phase,
     Progress,
@@ -96,6 +98,8 @@ __all__ = [
     "NotFoundError",
     "NotSupportedError",
     "Origin",
+    "Pager",
+    "PagerMetrics",
     "PayloadFile",
     "PermissionDeniedError",
     "Phase",

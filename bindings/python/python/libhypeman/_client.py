@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from libhypeman._memory import MemoryImage
 from libhypeman._native import CancelToken, Handle
+from libhypeman._pager import Pager
 from libhypeman._types import (
     CompressionConfig,
     Disk,
@@ -453,6 +454,38 @@ class Snapshots:
         `CorruptError`, `StorageError`.
         """
         return MemoryImage(self._handle.memory(id))
+
+    def serve_memory(
+        self,
+        id: str,
+        *,
+        socket: StrPath | None = None,
+        cache_bytes: int | None = None,
+        prefetch: bool = True,
+        fill: bool = False,
+        spin_us: int | None = None,
+        cpus: Iterable[int] = (),
+    ) -> Pager:
+        """Serves the guest memory of a snapshot to VMs that run already, page by page as they touch it.
+
+        It is served straight from its file, compressed or not, to any number of VMs.
+
+        - ``socket``: where to listen, an absolute path of at most 107 bytes at which nothing lies yet; default one of
+          its own in the directory for temporary files.
+        - ``cache_bytes``: the most decoded memory that is kept for the next VM that wants it; default 64 MiB.
+        - ``prefetch``: install what the first VM wanted first before the next one asks; where that is not known yet,
+          find it out.
+        - ``fill``: install all the rest, too, in the background. A VM with all of its memory needs no pager any more.
+        - ``spin_us``: for how long after a fault a CPU is kept busy waiting for the next, at most; default 30, most 1000.
+        - ``cpus``: those that the threads of the pager may run on; default all.
+
+        Raises `InvalidRequestError`, `NotFoundError`, `InvalidStateError` when it has no memory, `ConflictError` when
+        something lies at ``socket``, `NotSupportedError` (memory of QEMU and vz, compressed files that can only be read
+        from their start, other systems than Linux), `BusyError`, `CorruptError`, `StorageError`.
+        """
+        return Pager(
+            self._handle.serve_memory(id, socket, cache_bytes, prefetch, fill, spin_us, builtins.list(cpus))
+        )
 
 
 def _compression(given: Compression | None) -> tuple[bool, str | None, int | None] | None:

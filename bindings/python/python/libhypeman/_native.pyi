@@ -10,12 +10,13 @@ from libhypeman._types import (
     Instance,
     MemoryExtent,
     MemoryRange,
+    PagerMetrics,
     Progress,
     Snapshot,
     VerifyReport,
 )
 
-__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "Memory", "selftest_panic"]
+__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "Memory", "Pager", "selftest_panic"]
 
 VERSION: str
 ERRORS: list[tuple[str, str, int, int]]
@@ -139,6 +140,16 @@ class Handle:
         cancel: CancelToken | None,
     ) -> VerifyReport: ...
     def memory(self, id: str) -> Memory: ...
+    def serve_memory(
+        self,
+        id: str,
+        socket: _StrPath | None,
+        cache_bytes: int | None,
+        prefetch: bool,
+        fill: bool,
+        spin_us: int | None,
+        cpus: list[int],
+    ) -> Pager: ...
 
 @final
 class Memory:
@@ -152,3 +163,13 @@ class Memory:
     def extents(self) -> list[MemoryExtent]: ...
     def ranges(self) -> list[MemoryRange]: ...
     def close(self) -> None: ...
+
+@final
+class Pager:
+    """Serves the memory of a snapshot."""
+
+    def snapshot_id(self) -> str: ...
+    def socket(self) -> Path: ...
+    def metrics(self) -> PagerMetrics: ...
+    def wait(self, timeout: float | None, cancel: CancelToken | None) -> None: ...
+    def stop(self) -> None: ...

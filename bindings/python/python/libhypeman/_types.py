@@ -364,6 +364,34 @@ class MemoryRange(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class PagerMetrics(Record):
+    """What a pager has done so far."""
+
+    vms: int
+    """VMs that are connected now."""
+    vms_seen: int
+    """VMs that ever were."""
+    vms_whole: int
+    """VMs that were given all of their memory, and need the pager no more."""
+    faults: int
+    """Page faults that were answered."""
+    copied_bytes: int
+    """Bytes that were copied into VMs."""
+    zero_bytes: int
+    """Bytes of zeros that VMs were given, which take no memory."""
+    prefetched_bytes: int
+    """Of both, what was installed because a VM before wanted it first."""
+    filled_bytes: int
+    """Of both, what was installed in the background."""
+    fault_us: tuple[int, ...]
+    """How long faults took: entry ``i`` counts those of less than ``2**i`` microseconds that are in no lower entry, and
+    the last one all longer ones."""
+    errors: int
+    """Damaged frames, VMs that were refused."""
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedFile(Record):
     """A file of a payload, verified."""
 

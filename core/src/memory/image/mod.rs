@@ -1,6 +1,6 @@
 //! A memory image at random access, raw or compressed: any page costs one small frame, checked before it is used.
 //!
-//! `places.rs` finds the frame of a byte without reading the whole index, `cache.rs` keeps the last decoded frames.
+//! `places.rs` finds the frame of a byte without reading the whole index, `cache.rs` keeps the last decoded pieces.
 
 mod cache;
 mod places;
@@ -19,6 +19,13 @@ use crate::error::{Error, Result};
 use crate::sys::sparse::next_data;
 use crate::types::{Algorithm, ExtentKind, MemoryExtent};
 
+/// What an image that is read now and then keeps decoded: 256 frames of 64 KiB, or four of the largest.
+const CACHE_BYTES: u64 = 16 << 20;
+/// Bytes of a raw image that are read at once.
+const RAW_PIECE_BYTES: u64 = 64 << 10;
+/// The same where all of it is read.
+const RAW_PASSING_BYTES: u64 = 2 << 20;
+
 /// An open image. Any number of threads may read at once; what one of them finds damaged concerns no other.
 pub(crate) struct Image {
     file: File,
@@ -31,7 +38,7 @@ pub(crate) struct Image {
 struct Compressed {
     algorithm: Algorithm,
     places: Places,
-    cache: Mutex<Cache>,
+    cache: Cache,
     /// Decoders that no one uses now: one for each thread that ever read at the same time as others.
     idle: Mutex<Vec<Tools>>,
 }
@@ -40,8 +47,24 @@ struct Compressed {
 struct Tools {
     decoder: Decoder,
     stored: Vec<u8>,
-    /// Memory for the next frame: of one that left the cache, since fresh memory has to be zeroed first.
-    spare: Vec<u8>,
+}
+
+/// A part of an image that is read as one.
+#[derive(Clone)]
+pub(crate) struct Piece {
+    /// Where it begins in the image.
+    pub(crate) at: u64,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// Exactly that many bytes; `None` where all of them are zero.
+    pub(crate) memory: Option<Arc<Vec<u8>>>,
+}
+
+impl Piece {
+    /// The end of it in the image.
+    pub(crate) fn end(&self) -> u64 {
+        self.at + self.bytes
+    }
 }
 
 impl Image {
@@ -61,14 +84,28 @@ impl Image {
     pub(crate) fn compressed(file: File, algorithm: Algorithm) -> Result<Self> {
         let places = Places::open(algorithm, &file, &Limit::default())?;
         let raw_bytes = places.raw_bytes();
-        let compressed =
-            Compressed { algorithm, places, cache: Mutex::default(), idle: Mutex::new(Vec::new()) };
+        let cache = Cache::new(CACHE_BYTES);
+        let compressed = Compressed { algorithm, places, cache, idle: Mutex::new(Vec::new()) };
         Ok(Self { file, raw_bytes, compressed: Some(compressed) })
+    }
+
+    /// The same image, which keeps at most `cache_bytes` of decoded memory.
+    #[must_use]
+    pub(crate) fn with_cache(mut self, cache_bytes: u64) -> Self {
+        if let Some(compressed) = &mut self.compressed {
+            compressed.cache = Cache::new(cache_bytes);
+        }
+        self
     }
 
     /// The length of the image.
     pub(crate) fn raw_bytes(&self) -> u64 {
         self.raw_bytes
+    }
+
+    /// Whether reading a part of this image decodes a frame first, so that it is best used whole.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.compressed.is_some()
     }
 
     /// Fills `buffer` from byte `offset` of the image and returns how much of it: less only at the end of the image.
@@ -86,22 +123,60 @@ impl Image {
         let mut rest = buffer;
         let mut at = offset;
         while !rest.is_empty() {
-            let frame = compressed.places.find(&self.file, at)?;
-            let part = usize::try_from(frame.raw_end() - at).unwrap_or(usize::MAX).min(rest.len());
+            let piece = compressed.piece(&self.file, at)?;
+            let part = usize::try_from(piece.end() - at).unwrap_or(usize::MAX).min(rest.len());
             let (now, later) = rest.split_at_mut(part);
-            if frame.is_zero {
-                now.fill(0);
-            } else {
-                let memory = compressed.memory(&self.file, &frame)?;
-                let skip = (at - frame.raw_at) as usize;
-                // A frame holds exactly what its place says, or it does not decode.
-                let found = memory.get(skip..).and_then(|memory| memory.get(..part)).unwrap_or_default();
-                now.copy_from_slice(found);
+            match &piece.memory {
+                None => now.fill(0),
+                Some(memory) => {
+                    let skip = (at - piece.at) as usize;
+                    // A frame holds exactly what its place says, or it does not decode.
+                    let found = memory.get(skip..).and_then(|memory| memory.get(..part)).unwrap_or_default();
+                    now.copy_from_slice(found);
+                }
             }
             at += part as u64;
             rest = later;
         }
         Ok(wanted)
+    }
+
+    /// The piece with byte `at`, which has to be in the image: a whole frame of a compressed image, kept for the next
+    /// reader; of a raw one a part that is aligned to its size, or a hole.
+    ///
+    /// # Errors
+    /// `corrupt` where the frame is damaged, `io`.
+    pub(crate) fn piece(&self, at: u64) -> Result<Piece> {
+        match &self.compressed {
+            Some(compressed) => compressed.piece(&self.file, at),
+            None => {
+                let start = at - at % RAW_PIECE_BYTES;
+                self.raw_piece(start, (start + RAW_PIECE_BYTES).min(self.raw_bytes), &mut Vec::new())
+            }
+        }
+    }
+
+    /// As [`Image::piece`], for reading everything once: nothing is kept, a raw image is read in larger parts, and bytes
+    /// take the place of `buffer`.
+    pub(crate) fn passing(&self, at: u64, buffer: &mut Vec<u8>) -> Result<Piece> {
+        match &self.compressed {
+            Some(compressed) => compressed.passing(&self.file, at, buffer),
+            None => self.raw_piece(at, at.saturating_add(RAW_PASSING_BYTES).min(self.raw_bytes), buffer),
+        }
+    }
+
+    fn raw_piece(&self, start: u64, end: u64, buffer: &mut Vec<u8>) -> Result<Piece> {
+        let data = next_data(&self.file, start)
+            .map_err(|e| Error::os("find the holes of", "the raw memory", &e))?
+            .map_or(self.raw_bytes, |data| data.start.min(self.raw_bytes));
+        if data > start {
+            return Ok(Piece { at: start, bytes: data - start, memory: None });
+        }
+        let bytes = end.saturating_sub(start);
+        buffer.truncate(bytes as usize);
+        grow(buffer, bytes)?;
+        read_raw(&self.file, buffer, start)?;
+        Ok(Piece { at: start, bytes, memory: Some(Arc::new(std::mem::take(buffer))) })
     }
 
     /// What the image consists of, from its start to its end, without a gap; neighbours differ in kind.
@@ -130,38 +205,48 @@ impl Image {
 }
 
 impl Compressed {
-    /// The memory of a data frame: from the cache, or decoded and checked now.
-    fn memory(&self, file: &File, frame: &Frame) -> Result<Arc<Vec<u8>>> {
-        if let Some(memory) = lock(&self.cache).get(frame.at) {
-            return Ok(memory);
+    /// The frame with byte `at`: from the cache, or decoded and checked now.
+    fn piece(&self, file: &File, at: u64) -> Result<Piece> {
+        if let Some(piece) = self.cache.get(at) {
+            return Ok(piece);
+        }
+        let frame = self.places.find(file, at)?;
+        self.cache.get_or(frame.raw_at, || self.decode(file, &frame, &mut Vec::new()))
+    }
+
+    /// The frame with byte `at`, decoded into `buffer` where it is not in the cache.
+    fn passing(&self, file: &File, at: u64, buffer: &mut Vec<u8>) -> Result<Piece> {
+        if let Some(piece) = self.cache.get(at) {
+            return Ok(piece);
+        }
+        self.decode(file, &self.places.find(file, at)?, buffer)
+    }
+
+    fn decode(&self, file: &File, frame: &Frame, memory: &mut Vec<u8>) -> Result<Piece> {
+        let (at, bytes) = (frame.raw_at, u64::from(frame.raw_bytes));
+        if frame.is_zero {
+            return Ok(Piece { at, bytes, memory: None });
         }
         let idle = lock(&self.idle).pop();
         let mut tools = match idle {
             Some(tools) => tools,
-            None => Tools { decoder: Decoder::new(self.algorithm)?, stored: Vec::new(), spare: Vec::new() },
+            None => Tools { decoder: Decoder::new(self.algorithm)?, stored: Vec::new() },
         };
-        let decoded = tools.decode(file, frame);
-        let memory = decoded.map(Arc::new);
-        if let Ok(memory) = &memory {
-            let evicted = lock(&self.cache).put(frame.at, Arc::clone(memory));
-            tools.spare = evicted.and_then(Arc::into_inner).unwrap_or_default();
-        }
+        memory.truncate(frame.raw_bytes as usize);
+        let decoded = tools.decode(file, frame, memory);
         // A decoder that met damage is as good as before.
         lock(&self.idle).push(tools);
-        memory
+        decoded.map(|()| Piece { at, bytes, memory: Some(Arc::new(std::mem::take(memory))) })
     }
 }
 
 impl Tools {
-    fn decode(&mut self, file: &File, frame: &Frame) -> Result<Vec<u8>> {
-        let mut memory = std::mem::take(&mut self.spare);
-        grow(&mut memory, frame.raw_bytes.into())?;
-        memory.truncate(frame.raw_bytes as usize);
+    fn decode(&mut self, file: &File, frame: &Frame, memory: &mut Vec<u8>) -> Result<()> {
+        grow(memory, frame.raw_bytes.into())?;
         grow(&mut self.stored, frame.stored_bytes.into())?;
         let (stored, _) = self.stored.split_at_mut(frame.stored_bytes as usize);
         read_compressed(file, stored, frame.at)?;
-        self.decoder.frame(frame, stored, &mut memory, false)?;
-        Ok(memory)
+        self.decoder.frame(frame, stored, memory, false)
     }
 }
 

@@ -22,11 +22,11 @@ use crate::types::{Algorithm, CompressionSettings};
 const TWO: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 const MIB: usize = 1 << 20;
 
-fn zstd(level: i32) -> CompressionSettings {
+pub(super) fn zstd(level: i32) -> CompressionSettings {
     CompressionSettings { algorithm: Algorithm::Zstd, level }
 }
 
-fn lz4(level: i32) -> CompressionSettings {
+pub(super) fn lz4(level: i32) -> CompressionSettings {
     CompressionSettings { algorithm: Algorithm::Lz4, level }
 }
 
@@ -43,7 +43,7 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 /// Memory such as a guest has: text, noise, and zeros in long and short runs, ending off every grid.
-fn guest_memory(len: usize) -> Vec<u8> {
+pub(super) fn guest_memory(len: usize) -> Vec<u8> {
     let noise = noise(7000);
     let mut memory = Vec::with_capacity(len + 300_000);
     let mut line = 0;
@@ -57,7 +57,7 @@ fn guest_memory(len: usize) -> Vec<u8> {
     memory
 }
 
-fn file_of(bytes: &[u8]) -> File {
+pub(super) fn file_of(bytes: &[u8]) -> File {
     let file = tempfile().unwrap();
     file.write_all_at(bytes, 0).unwrap();
     file
@@ -69,7 +69,7 @@ fn bytes_of(file: &File) -> Vec<u8> {
     bytes
 }
 
-fn compressed(raw: &File, settings: CompressionSettings) -> (File, Compressed) {
+pub(super) fn compressed(raw: &File, settings: CompressionSettings) -> (File, Compressed) {
     let out = tempfile().unwrap();
     let made = compress(raw, &out, settings, TWO, &Limit::default(), &|_, _| ()).unwrap();
     assert_eq!(made.raw_bytes, raw.metadata().unwrap().len());

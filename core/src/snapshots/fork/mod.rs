@@ -47,6 +47,7 @@ pub(super) fn fork(
         RestoreTarget::Standby | RestoreTarget::Stopped => None,
     };
     if target != RestoreTarget::Stopped {
+        restore::check_pager(hm, &found, snapshot, &request.restore)?;
         restore::check(store, &found, snapshot, vmm.as_deref().map(Vmm::version), &request.restore)?;
     }
 

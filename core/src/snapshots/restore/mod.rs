@@ -46,6 +46,7 @@ pub(crate) fn restore(
     recover_journal(store, &found.id)?;
     let _pin = pin(store, snapshot_id)?;
     let found = find(store, &found.id)?;
+    check_pager(hm, &found, &snapshot, request)?;
     let restored = match target {
         RestoreTarget::Standby | RestoreTarget::Stopped => {
             refuse_live(&found, &call)?;
@@ -99,11 +100,6 @@ pub(super) fn check(
     request: &RestoreSnapshot,
 ) -> Result<()> {
     store.check_duplicates(&snapshot.id, request.duplicates)?;
-    if request.uffd_socket.is_some() && found.hypervisor != HypervisorKind::Firecracker {
-        let why =
-            format!("{} takes guest memory from no page server; leave uffd_socket out", found.hypervisor);
-        return Err(Error::new(Kind::NotSupported, why).about(&found.id));
-    }
     if request.allow_incompatible {
         return Ok(());
     }
@@ -127,6 +123,31 @@ fn place_for_waiting(
         return Err(Error::new(Kind::InvalidState, why).about(&found.id));
     }
     place::place(hm, found, snapshot, extent, request.duplicates, call).map(drop)
+}
+
+/// Memory that a pager serves is not put into place, so it must be the memory of this snapshot, for a VMM that asks.
+pub(super) fn check_pager(
+    hm: &Hypeman,
+    found: &Found,
+    snapshot: &Snapshot,
+    request: &RestoreSnapshot,
+) -> Result<()> {
+    let Some(socket) = &request.uffd_socket else { return Ok(()) };
+    if found.hypervisor != HypervisorKind::Firecracker {
+        let why = format!("{} gets its memory from no uffd_socket; only firecracker does", found.hypervisor);
+        return Err(Error::new(Kind::NotSupported, why).about(&found.id));
+    }
+    match hm.pagers().snapshot_at(socket) {
+        Some(served) if served != snapshot.id => {
+            let why = format!(
+                "{} serves the memory of snapshot {served}, not of {}; give the socket of its own pager",
+                socket.display(),
+                snapshot.id
+            );
+            Err(Error::new(Kind::InvalidRequest, why).at(socket).about(&snapshot.id))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A live guest writes to the files that would be replaced. A VMM that waits may have them open.

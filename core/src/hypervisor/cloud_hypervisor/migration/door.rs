@@ -40,7 +40,7 @@ impl Door {
     pub(super) fn listen(&self) -> Result<UnixListener> {
         let failed = |e: io::Error| Error::io("listen at", &self.path, &e);
         let short = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", self.directory.as_raw_fd()));
-        let listener = socket::listen(&short).map_err(failed)?;
+        let listener = socket::listen_at(&short).map_err(failed)?;
         std::fs::set_permissions(&short, Permissions::from_mode(0o666)).map_err(failed)?;
         Ok(listener)
     }

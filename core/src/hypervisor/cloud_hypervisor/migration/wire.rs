@@ -135,7 +135,8 @@ impl Wire {
             match socket::receive(&self.stream, buffer) {
                 Ok((0, _)) => return Err(self.gone()),
                 Ok((count, came)) => {
-                    file = came.or(file);
+                    // Of several, all but the first are closed.
+                    file = came.into_iter().next().or(file);
                     buffer = buffer.get_mut(count..).unwrap_or_default();
                 }
                 Err(e) => self.wait_or(&e, until, limit)?,

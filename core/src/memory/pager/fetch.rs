@@ -1,0 +1,54 @@
+//! Where the memory of a page comes from, and how much of what comes with it is worth installing.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::regions::{HUGE_PAGE_BYTES, Region, SMALL_PAGE_BYTES};
+use crate::error::{Error, Kind, Result};
+use crate::memory::file::grow;
+use crate::memory::image::{Image, Piece};
+
+/// The piece of the image with all of `page`. For reading everything once where there is a `buffer`, which it may then
+/// take; else kept for the next VM.
+pub(super) fn fetch(
+    image: &Image,
+    region: &Region,
+    page: u64,
+    buffer: Option<&mut Vec<u8>>,
+) -> Result<Piece> {
+    let at = region.offset_of(page);
+    if region.page_bytes == SMALL_PAGE_BYTES {
+        let piece = match buffer {
+            Some(buffer) => image.passing(at, buffer)?,
+            None => image.piece(at)?,
+        };
+        if at + SMALL_PAGE_BYTES <= piece.end() && piece.at <= at {
+            return Ok(piece);
+        }
+    }
+    // A huge page, or one across the border of two frames of someone else's making.
+    let mut memory = Vec::new();
+    grow(&mut memory, region.page_bytes)?;
+    read_page(image, at, &mut memory)?;
+    Ok(Piece { at, bytes: region.page_bytes, memory: Some(Arc::new(memory)) })
+}
+
+/// Fills `memory` from byte `at` on.
+pub(super) fn read_page(image: &Image, at: u64, memory: &mut [u8]) -> Result<()> {
+    if image.read_at(at, memory)? == memory.len() {
+        return Ok(());
+    }
+    // It was long enough for every region when the VM came.
+    Err(Error::new(Kind::Corrupt, format!("the memory image ends before byte {at}")))
+}
+
+/// The pages to install once one of them was wanted: all that were decoded with it, and of zeros those around it.
+pub(super) fn neighbours(region: &Region, page: u64, piece: &Piece) -> Range<u64> {
+    let mut image = piece.at..piece.end();
+    if piece.memory.is_none() {
+        let at = region.offset_of(page);
+        let start = at - at % HUGE_PAGE_BYTES;
+        image = image.start.max(start)..image.end.min(start + HUGE_PAGE_BYTES);
+    }
+    region.pages_within(image)
+}

@@ -1,0 +1,255 @@
+//! The thread of one VM: it answers faults, and installs what belongs to them while there are none.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::fetch::{fetch, neighbours, read_page};
+use super::install::{Refused, Vm, memory_of};
+use super::metrics::Cause;
+use super::record::Recorder;
+use super::regions::SMALL_PAGE_BYTES;
+use super::spin::Spin;
+use crate::error::{Error, Kind, Result};
+use crate::memory::image::Piece;
+use crate::sys::poll::wait_for;
+use crate::sys::socket;
+use crate::sys::uffd::Event;
+
+/// Pages of data that are installed between two looks for faults.
+const SLICE_PAGES: u64 = 4;
+/// Neighbourhoods that wait to be installed; older ones are left to be faulted in.
+const MOST_RESTS: usize = 256;
+
+pub(super) struct Server<'s> {
+    shared: &'s Shared,
+    vm: &'s Vm,
+    connection: &'s UnixStream,
+    events: Vec<Event>,
+    faults: VecDeque<Fault>,
+    rests: VecDeque<Rest>,
+    page: Vec<u8>,
+    spin: Spin,
+    recorder: Option<Recorder>,
+    was_faulty: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Fault {
+    address: u64,
+    noticed: Instant,
+}
+
+/// The neighbours of a page that was wanted, from `next` on.
+struct Rest {
+    region: usize,
+    page: u64,
+    next: u64,
+    /// Read when its turn comes, where that costs no decoding.
+    piece: Option<Piece>,
+}
+
+impl<'s> Server<'s> {
+    pub(super) fn new(shared: &'s Shared, vm: &'s Vm, connection: &'s UnixStream) -> Self {
+        Self {
+            shared,
+            vm,
+            connection,
+            events: Vec::new(),
+            faults: VecDeque::new(),
+            rests: VecDeque::new(),
+            page: vec![0; SMALL_PAGE_BYTES as usize],
+            spin: Spin::new(Duration::from_micros(shared.settings.spin_us.into())),
+            recorder: shared.record.recorder(),
+            was_faulty: false,
+        }
+    }
+
+    /// Serves until the VM is gone or the pager stops.
+    pub(super) fn run(mut self) -> Result<()> {
+        while !self.shared.is_stopping() && !self.vm.is_over.load(Ordering::Acquire) {
+            self.look()?;
+            if !self.faults.is_empty() {
+                self.spin.found();
+                self.answer_all()?;
+                // On a CPU that it shares with us the guest goes on now, and its next fault comes before the rest.
+                std::thread::yield_now();
+            } else if let Some(rest) = self.rests.pop_front() {
+                self.spin.found();
+                self.install(rest)?;
+            } else if self.spin.goes_on() {
+                std::thread::yield_now();
+            } else {
+                self.sleep()?;
+            }
+            if self.recorder.as_ref().is_some_and(Recorder::is_full) {
+                self.recorder = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what has happened.
+    fn look(&mut self) -> Result<()> {
+        self.events.clear();
+        self.vm.read_events(&mut self.events).map_err(|e| failed("read the page faults of", &e))?;
+        let noticed = Instant::now();
+        for event in &self.events {
+            match *event {
+                Event::Missing(address) => self.faults.push_back(Fault { address, noticed }),
+                Event::Removed(..) => {}
+                Event::OtherFault(_) | Event::Other(_) => {
+                    let why =
+                        format!("a VM waits for something that no pager gives ({event:?}); it stands still");
+                    return Err(Error::new(Kind::NotSupported, why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer_all(&mut self) -> Result<()> {
+        let _urgent = self.shared.urgent();
+        while let Some(fault) = self.faults.pop_front() {
+            match self.answer(fault.address) {
+                Ok(()) => self.shared.counters.fault(fault.noticed.elapsed()),
+                Err(Refused::Again) => {
+                    self.faults.push_front(fault);
+                    self.look()?;
+                }
+                Err(Refused::Gone) => {
+                    self.vm.is_over.store(true, Ordering::Release);
+                    return Ok(());
+                }
+                Err(Refused::Failed(e)) => return Err(failed("give memory to", &e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, address: u64) -> Result<(), Refused> {
+        let regions = self.vm.regions.iter().enumerate();
+        let found = regions.filter_map(|(at, region)| Some((at, region, region.page_at(address)?))).next();
+        // Registered by the VMM, announced by it to no one: only it knows what belongs there.
+        let Some((index, region, page)) = found else {
+            let why =
+                format!("a VM waits for memory at {address:#x}, which it did not announce; it stands still");
+            self.shared.counters.error(&Error::new(Kind::InvalidRequest, why));
+            return Ok(());
+        };
+        if region.is_removed(page) {
+            return self.vm.answer_removed(region, page, &self.shared.counters);
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.note(region.offset_of(page));
+        }
+        let image = &self.shared.image;
+        let is_small = region.page_bytes == SMALL_PAGE_BYTES;
+        let got = if is_small && !image.is_compressed() {
+            read_page(image, region.offset_of(page), &mut self.page).map(|()| None)
+        } else {
+            fetch(image, region, page, None).map(Some)
+        };
+        let piece = match got {
+            Ok(piece) => piece,
+            Err(error) => return self.poison(index, page, &error),
+        };
+        let memory = match &piece {
+            None => Some(self.page.as_slice()),
+            Some(piece) if piece.memory.is_none() => Some(self.shared.zeros.as_slice()),
+            Some(piece) => memory_of(region, page..page + 1, piece),
+        };
+        let Some(memory) = memory else {
+            let error = Error::new(Kind::Internal, "a page is not where it was looked for; please report it");
+            return self.poison(index, page, &error);
+        };
+        self.vm.answer(region, page, memory, &self.shared.counters)?;
+        if is_small {
+            if self.rests.len() == MOST_RESTS {
+                self.rests.pop_front();
+            }
+            self.rests.push_back(Rest { region: index, page, next: 0, piece });
+        }
+        Ok(())
+    }
+
+    /// A page that cannot be had: whoever touches it dies of it, rather than reading what it never wrote.
+    fn poison(&self, region: usize, page: u64, error: &Error) -> Result<(), Refused> {
+        self.shared.counters.error(error);
+        let Some(region) = self.vm.regions.get(region) else { return Ok(()) };
+        match self.vm.uffd.poison(region.address_of(page), region.page_bytes) {
+            Ok(_) => Ok(()),
+            // A kernel that cannot do this: the fault stays without an answer, and the guest stands still there.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY)) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Installs the next few neighbours.
+    fn install(&mut self, mut rest: Rest) -> Result<()> {
+        let Some(region) = self.vm.regions.get(rest.region) else { return Ok(()) };
+        let piece = match rest.piece.take() {
+            Some(piece) => piece,
+            None => match fetch(&self.shared.image, region, rest.page, None) {
+                Ok(piece) => piece,
+                // Nobody waits for them; whoever does later is told.
+                Err(_) => return Ok(()),
+            },
+        };
+        let pages = neighbours(region, rest.page, &piece);
+        let Some(first) = region.next_missing(pages.start.max(rest.next)).filter(|page| *page < pages.end)
+        else {
+            return Ok(());
+        };
+        let end = match piece.memory {
+            Some(_) => pages.end.min(first + SLICE_PAGES),
+            None => pages.end,
+        };
+        match self.vm.install(region, first..end, &piece, Cause::Fault, &self.shared.counters) {
+            Ok(()) => {
+                self.rests.push_front(Rest { next: end, piece: Some(piece), ..rest });
+                Ok(())
+            }
+            Err(Refused::Again) => {
+                self.rests.push_front(Rest { piece: Some(piece), ..rest });
+                Ok(())
+            }
+            Err(Refused::Gone) => Ok(()),
+            Err(Refused::Failed(e)) => Err(failed("give memory to", &e)),
+        }
+    }
+
+    /// Waits for a fault, for the end of the VM, or of the pager.
+    fn sleep(&mut self) -> Result<()> {
+        let timeout = self.recorder.as_ref().map(Recorder::time_left);
+        let waited =
+            wait_for([self.vm.uffd.as_fd(), self.connection.as_fd(), self.shared.stop.as_fd()], timeout);
+        let [faults, connection, _] = waited.map_err(|e| failed("wait for page faults of", &e))?;
+        if connection.is_readable || connection.is_faulty {
+            match socket::receive(self.connection, &mut [0; 4096]) {
+                Ok((0, _)) => self.vm.is_over.store(true, Ordering::Release),
+                // It has nothing more to say that matters.
+                Ok(_) => {}
+                Err(e) if socket::is_tick(&e) => {}
+                Err(_) => self.vm.is_over.store(true, Ordering::Release),
+            }
+        }
+        if faults.is_faulty {
+            // Its maker let reads wait; once may be a mistake.
+            if self.was_faulty {
+                let why = "a VM does not let its page faults be waited for; it stands still";
+                return Err(Error::new(Kind::InvalidRequest, why));
+            }
+            self.was_faulty = true;
+            self.vm.uffd.never_wait().map_err(|e| failed("wait for page faults of", &e))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed(action: &str, error: &std::io::Error) -> Error {
+    Error::os(action, "a VM", error)
+}
