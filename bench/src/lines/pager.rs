@@ -71,7 +71,9 @@ pub fn second(scene: &mut Scene) -> Result<Samples> {
         first.connect(pager.socket())?;
         second.connect(pager.socket())?;
         let times = pinned(CPU, || {
-            offsets.iter().for_each(|offset| drop(first.touch(*offset)));
+            offsets.iter().for_each(|offset| {
+                first.touch(*offset);
+            });
             Ok(offsets
                 .iter()
                 .map(|offset| second.touch(*offset))
@@ -138,7 +140,9 @@ fn up(stage: &Stage, id: &str, bytes: u64, offsets: &[u64]) -> Result<f64> {
     let pager =
         stage.hm.snapshots().serve_memory(id, &ServeMemory { prefetch: false, ..ServeMemory::default() })?;
     guest.connect(pager.socket())?;
-    offsets.iter().for_each(|offset| drop(guest.touch(*offset)));
+    offsets.iter().for_each(|offset| {
+        guest.touch(*offset);
+    });
     Ok(start.elapsed().as_secs_f64())
 }
 
@@ -196,7 +200,11 @@ pub fn forks(scene: &mut Scene) -> Result<Samples> {
         std::thread::scope(|scope| {
             for guest in &guests {
                 let offsets = &offsets;
-                scope.spawn(move || offsets.iter().for_each(|offset| drop(guest.touch(*offset))));
+                scope.spawn(move || {
+                    offsets.iter().for_each(|offset| {
+                        guest.touch(*offset);
+                    })
+                });
             }
         });
         samples.ours.push(start.elapsed().as_secs_f64());
@@ -261,7 +269,9 @@ pub fn prefetch(scene: &mut Scene) -> Result<Samples> {
             let start = Instant::now();
             let pager = stage.hm.snapshots().serve_memory(&id, &ServeMemory::default())?;
             guest.connect(pager.socket())?;
-            offsets.iter().for_each(|offset| drop(guest.touch(*offset)));
+            offsets.iter().for_each(|offset| {
+                guest.touch(*offset);
+            });
             let took = start.elapsed().as_secs_f64();
             pager.stop()?;
             Ok(took)
