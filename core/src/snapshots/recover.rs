@@ -31,6 +31,8 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
             let _ = super::restore::recover(store, &instance);
         }
     }
+    store.clear_dead_notes()?;
+    store.clear_dead_registration()?;
     store.clear_dead_stages()?;
     store.trim_changes()?;
     // Trash that cannot be emptied keeps no one from working.
