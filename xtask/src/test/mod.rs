@@ -137,7 +137,7 @@ fn required() -> Result<OsString> {
     if let Some(said) = std::env::var_os("HYPEMAN_REQUIRE") {
         return Ok(said);
     }
-    Ok(if may_mount()? { "qemu,zstd,lz4,root" } else { "qemu,zstd,lz4" }.into())
+    Ok(if may_mount()? { "qemu,zstd,lz4,strace,root,block" } else { "qemu,zstd,lz4,strace" }.into())
 }
 
 /// Root in a container often may not.
