@@ -114,7 +114,9 @@ fn execute(action: &str, body: &[u8], is_running: &mut bool) -> (u16, Value) {
             (204, Value::Null)
         }
         "vm.pause" | "vm.resume" => refused("Invalid transition: InvalidStateTransition"),
-        "vm.snapshot" if *is_running => refused("Cannot snapshot VM"),
+        "vm.snapshot" if *is_running => {
+            (500, json!(["Error from API", "Cannot snapshot VM", "Trying to snapshot while VM is running"]))
+        }
         "vm.snapshot" => {
             let body: Value = serde_json::from_slice(body).expect("a request is JSON");
             let url = body["destination_url"].as_str().expect("a destination is text");
