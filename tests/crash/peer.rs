@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 
-use crate::scene::bytes;
+use crate::scene::{SCENE, bytes};
 
 /// What it says that its memory is: ranges of 40 KiB together.
 const RANGES: [(u64, u64); 2] = [(0, 16 << 10), (1 << 32, 24 << 10)];
@@ -31,14 +31,16 @@ impl Peer {
         let is_running = Arc::new(Mutex::new(true));
         let is_over = Arc::new(AtomicBool::new(false));
         let (state, over) = (Arc::clone(&is_running), Arc::clone(&is_over));
+        let place = socket.to_owned();
         let thread = thread::spawn(move || {
             // The real one closes no connection either.
             let mut open = Vec::new();
+            let scene = place.parent().expect("a socket lies in a directory");
             for stream in listener.incoming().flatten() {
                 if over.load(Ordering::Acquire) {
                     return;
                 }
-                open.extend(serve(stream, &state));
+                open.extend(serve(stream, scene, &state));
             }
         });
         Self { is_running, is_over, socket: socket.to_owned(), thread: Some(thread) }
@@ -67,7 +69,7 @@ impl Drop for Peer {
 }
 
 /// Does the request of `stream`, and returns it; `None` when the client has gone.
-fn serve(mut stream: UnixStream, is_running: &Mutex<bool>) -> Option<UnixStream> {
+fn serve(mut stream: UnixStream, scene: &Path, is_running: &Mutex<bool>) -> Option<UnixStream> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         stream.read_exact(&mut byte).ok()?;
@@ -80,7 +82,7 @@ fn serve(mut stream: UnixStream, is_running: &Mutex<bool>) -> Option<UnixStream>
     let target = head.split(' ').nth(1).unwrap_or_default();
     let (status, answer) = {
         let mut is_running = is_running.lock().unwrap_or_else(PoisonError::into_inner);
-        execute(target.trim_start_matches("/api/v1/"), &body, &mut is_running)
+        execute(target.trim_start_matches("/api/v1/"), &body, scene, &mut is_running)
     };
     let head = format!("HTTP/1.1 {status} \r\nServer: Cloud Hypervisor API\r\nConnection: keep-alive\r\n");
     let text = match answer {
@@ -94,7 +96,7 @@ fn serve(mut stream: UnixStream, is_running: &Mutex<bool>) -> Option<UnixStream>
     Some(stream)
 }
 
-fn execute(action: &str, body: &[u8], is_running: &mut bool) -> (u16, Value) {
+fn execute(action: &str, body: &[u8], scene: &Path, is_running: &mut bool) -> (u16, Value) {
     let refused = |why: &str| (500, json!(["Error from API", why]));
     match action {
         "vmm.ping" => {
@@ -120,7 +122,9 @@ fn execute(action: &str, body: &[u8], is_running: &mut bool) -> (u16, Value) {
         "vm.snapshot" => {
             let body: Value = serde_json::from_slice(body).expect("a request is JSON");
             let url = body["destination_url"].as_str().expect("a destination is text");
-            match write(Path::new(url.trim_start_matches("file://"))) {
+            // Its hosts name paths by their working directory, which is the scene's.
+            let below = url.trim_start_matches("file://").trim_start_matches(SCENE).trim_start_matches('/');
+            match write(&scene.join(below)) {
                 Ok(()) => (204, Value::Null),
                 // Its host was killed, and the next one has cleared the stage.
                 Err(_) => refused("Destination is not a directory"),
