@@ -36,6 +36,10 @@ const NEEDED: &[(Probe, &str)] = &[
     ),
     (Probe::File("/usr/share/gocode/src/github.com/pierrec/lz4"), "golang-github-pierrec-lz4-dev"),
     (Probe::Program("dpkg-deb"), "dpkg"),
+    (Probe::Program("qemu-storage-daemon"), "qemu-system-common"),
+    (Probe::File("/sbin/mkfs.ext4"), "e2fsprogs"),
+    (Probe::File("/sbin/mkfs.xfs"), "xfsprogs"),
+    (Probe::File("/sbin/mkfs.btrfs"), "btrfs-progs"),
 ];
 
 impl Probe {

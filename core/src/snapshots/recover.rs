@@ -37,6 +37,7 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
         }
     }
     store.clear_dead_notes()?;
+    store.clear_dead_registration()?;
     store.clear_dead_stages()?;
     store.trim_changes()?;
     // Trash that cannot be emptied keeps no one from working.

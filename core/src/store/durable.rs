@@ -15,6 +15,9 @@ use crate::sys::dir::Dir;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Durable(pub(crate) Durability);
 
+/// For notes that a power cut makes worthless, or that follow from what is flushed: they outlive their writer without.
+pub(crate) const UNFLUSHED: Durable = Durable(Durability::Relaxed);
+
 impl Durable {
     /// Flushes the content and the length of `file`.
     pub(crate) fn file(self, file: &File, path: &Path) -> Result<()> {
@@ -34,15 +37,17 @@ impl Durable {
 
     /// Writes a new file `name` into `dir`, and flushes it and its entry.
     pub(crate) fn create(self, dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
+        self.write_new(dir, name, bytes)?;
+        // The name is not ours to leave behind.
+        self.dir(dir).inspect_err(|_| drop(dir.unlink(name)))
+    }
+
+    /// Writes a new file `name` into `dir`, and flushes it; its entry is flushed with `dir`.
+    pub(crate) fn write_new(self, dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
         let path = dir.join(name);
         let file = dir.create_new(name)?;
         let written = (&file).write_all(bytes).map_err(|e| Error::io("write", &path, &e));
-        if let Err(error) = written.and_then(|()| self.file(&file, &path)).and_then(|()| self.dir(dir)) {
-            // The name is not ours to leave behind; the first error is the one to tell.
-            let _ = dir.unlink(name);
-            return Err(error);
-        }
-        Ok(())
+        written.and_then(|()| self.file(&file, &path)).inspect_err(|_| drop(dir.unlink(name)))
     }
 
     /// Replaces, or makes, the file `name` in `dir` by way of `scratch`: readers see the old content or the new.

@@ -1,10 +1,11 @@
-//! Pause intents: before a VM is paused, a note on the disk says so. If this host dies inside the pause, the next
+//! Pause intents: before a VM is paused, a note in the data directory says so. If this host dies inside the pause, the next
 //! opener finds a note whose job no one holds and lets exactly that VM run again.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::durable::UNFLUSHED;
 use super::{Store, json};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::Peer;
@@ -26,19 +27,20 @@ pub(crate) struct Intent {
 }
 
 impl Store {
-    /// Makes the note durable.
+    /// Leaves the note. Not flushed: it outlives its writer without that, and after a power cut there is no VM to wake.
     pub(crate) fn write_intent(&self, intent: &Intent) -> Result<()> {
         let bytes = serde_json::to_vec_pretty(intent)
             .map_err(|e| Error::new(Kind::Internal, format!("cannot write a pause intent: {e}")))?;
-        self.durable.create(&self.private()?.intents, &file_name(&intent.snapshot_id), &bytes)
+        UNFLUSHED.create(&self.private()?.intents, &file_name(&intent.snapshot_id), &bytes)
     }
 
-    /// Removes the note: the VM runs again, or is gone. Need not be durable, as acting on it twice is harmless.
+    /// Removes the note: the VM runs again, or is gone. Not flushed, as acting on it twice is harmless.
     pub(crate) fn clear_intent(&self, snapshot_id: &str) -> Result<()> {
         self.private()?.intents.unlink(file_name(snapshot_id))
     }
 
-    /// The notes that are there, by snapshot. One that cannot be read was never durable, so nothing was paused: `None`.
+    /// The notes that are there, by snapshot. One that cannot be read was not whole when its writer died, so that nothing was
+    /// paused: `None`.
     pub(crate) fn intents(&self) -> Result<Vec<(String, Option<Intent>)>> {
         let intents = &self.private()?.intents;
         let mut found = Vec::new();

@@ -7,10 +7,10 @@ use crate::error::Result;
 impl Store {
     /// Notes, durably, that the compression of `id` begins. Noting it twice is fine.
     pub(crate) fn begin_job(&self, id: &str) -> Result<()> {
-        match self.durable.create(&self.private()?.jobs, id, b"") {
-            Err(error) if error.errno() == Some(libc::EEXIST) => Ok(()),
-            done => done,
-        }
+        let jobs = &self.private()?.jobs;
+        jobs.open_or_create(id)?;
+        // An empty file is whole as soon as it has its name.
+        self.durable.dir(jobs)
     }
 
     /// Notes that the checksums of `id` are to be made. A power cut may take the note: then they stay unmade, which

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::durable::{Durable, UNFLUSHED};
 use super::{Store, json};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
@@ -90,7 +91,7 @@ pub(crate) struct PlacedFile {
 impl Store {
     /// Makes a journal, or its next step, durable. The caller has the turn of its instance.
     pub(crate) fn write_journal(&self, journal: &Journal) -> Result<()> {
-        self.write_note(&self.private()?.journals, &journal.instance_id, journal)
+        write_note(self.durable, &self.private()?.journals, &journal.instance_id, journal)
     }
 
     /// Forgets a journal: nothing of its restore is left to do.
@@ -107,45 +108,51 @@ impl Store {
         Ok(names.filter(|name| !name.starts_with('.')).map(str::to_owned).collect())
     }
 
-    /// Removes the notes that dead owners were writing.
+    pub(crate) fn journal(&self, instance_id: &str) -> Result<Option<Journal>> {
+        read_note(&self.private()?.journals, instance_id)
+    }
+
+    /// Remembers what was put into place for an instance. The caller has its turn. Not flushed: it says nothing after
+    /// the boot in which it was written.
+    pub(crate) fn write_placed(&self, placed: &Placed) -> Result<()> {
+        write_note(UNFLUSHED, &self.private()?.placed, &placed.instance_id, placed)
+    }
+
+    /// What was put into place. A power cut may have left no more than a piece of it, which says as little as none.
+    pub(crate) fn placed(&self, instance_id: &str) -> Result<Option<Placed>> {
+        match read_note(&self.private()?.placed, instance_id) {
+            Err(error) if error.kind() == Kind::Corrupt => Ok(None),
+            placed => placed,
+        }
+    }
+
+    /// Forgets what was put into place: from now on a guest may write to it.
+    pub(crate) fn end_placed(&self, instance_id: &str) -> Result<()> {
+        self.private()?.placed.unlink(file_name(instance_id))
+    }
+
+    /// Removes notes that dead writers had not finished.
     pub(crate) fn clear_dead_notes(&self) -> Result<()> {
         let private = self.private()?;
         for dir in [&private.journals, &private.placed] {
             for entry in dir.entries()? {
-                let Some(id) = entry.name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
-                if let Ok(Some(_turn)) = self.try_turn(id) {
+                let Some(instance) = entry.name.to_str().and_then(|name| name.strip_prefix('.')) else {
+                    continue;
+                };
+                // Held while removing: whoever writes one has the turn.
+                if let Ok(Some(_turn)) = self.try_turn(instance) {
                     dir.unlink(&entry.name)?;
                 }
             }
         }
         Ok(())
     }
+}
 
-    pub(crate) fn journal(&self, instance_id: &str) -> Result<Option<Journal>> {
-        read_note(&self.private()?.journals, instance_id)
-    }
-
-    /// Remembers what was put into place for an instance. The caller has its turn.
-    pub(crate) fn write_placed(&self, placed: &Placed) -> Result<()> {
-        self.write_note(&self.private()?.placed, &placed.instance_id, placed)
-    }
-
-    pub(crate) fn placed(&self, instance_id: &str) -> Result<Option<Placed>> {
-        read_note(&self.private()?.placed, instance_id)
-    }
-
-    /// Forgets what was put into place: from now on a guest may write to it.
-    pub(crate) fn end_placed(&self, instance_id: &str) -> Result<()> {
-        let placed = &self.private()?.placed;
-        placed.unlink(file_name(instance_id))?;
-        self.durable.dir(placed)
-    }
-
-    fn write_note<T: Serialize>(&self, dir: &Dir, instance_id: &str, note: &T) -> Result<()> {
-        let bytes = serde_json::to_vec_pretty(note)
-            .map_err(|e| Error::new(Kind::Internal, format!("cannot write a note of a restore: {e}")))?;
-        self.durable.replace(dir, &file_name(instance_id), &bytes, dir, &format!(".{instance_id}"))
-    }
+fn write_note<T: Serialize>(durable: Durable, dir: &Dir, instance_id: &str, note: &T) -> Result<()> {
+    let bytes = serde_json::to_vec_pretty(note)
+        .map_err(|e| Error::new(Kind::Internal, format!("cannot write a note of a restore: {e}")))?;
+    durable.replace(dir, &file_name(instance_id), &bytes, dir, &format!(".{instance_id}"))
 }
 
 fn read_note<T: DeserializeOwned>(dir: &Dir, instance_id: &str) -> Result<Option<T>> {

@@ -67,7 +67,12 @@ impl Store {
 
     /// Waits for the right to change the set of registered instances.
     pub(crate) fn registry_lock(&self, limit: &Limit) -> Result<ByteLock> {
-        wait(limit, || self.try_lock("registry", JOB, Sharing::Exclusive))
+        wait(limit, || self.try_registry_lock())
+    }
+
+    /// Takes the right to change the set of registered instances, if no one has it.
+    pub(super) fn try_registry_lock(&self) -> Result<Option<ByteLock>> {
+        self.try_lock("registry", JOB, Sharing::Exclusive)
     }
 
     pub(super) fn try_lock(&self, name: &str, byte: i64, sharing: Sharing) -> Result<Option<ByteLock>> {

@@ -122,7 +122,7 @@ impl Store {
             Kind::Permission => error.note("or open the data directory read-only"),
             _ => error,
         };
-        let root = Dir::create_root(path).map_err(|error| match error.errno() {
+        let (root, above) = Dir::create_root(path).map_err(|error| match error.errno() {
             Some(libc::EEXIST | libc::ENOTDIR) => error.note("the data directory must be a directory"),
             _ => advice(error),
         })?;
@@ -141,7 +141,7 @@ impl Store {
         let private = Private::with(|name| own.ensure_dir(name)).map_err(advice)?;
         let durable = Durable(durability);
         // What was just made must not vanish under the snapshots that will be put into it.
-        for dir in [&own, &snapshots, &root] {
+        for dir in [&own, &snapshots, &root].into_iter().chain(&above) {
             durable.dir(dir).map_err(advice)?;
         }
         // A read-only bind mount lets us come this far.

@@ -2,13 +2,14 @@
 //!
 //! A claim is a file whose name is a hash of (instance, name), made exclusively, and whose content is the snapshot's
 //! id. The hash takes care of length, characters and letter case. A claim is good while its snapshot exists or is
-//! being made; a claim that is missing follows from the records.
+//! being made; a claim that is missing follows from the records, so that claims are not flushed.
 
 use std::io::Read;
 
 use sha2::{Digest, Sha256};
 
 use super::Store;
+use super::durable::UNFLUSHED;
 use crate::error::{Error, Kind, Result};
 use crate::types::SnapshotFilter;
 
@@ -30,7 +31,7 @@ impl Store {
         let key = key(instance, name);
         // A second round follows the removal of one stale claim; we have the turn, so no one makes another.
         for _ in 0..2 {
-            match self.durable.create(names, &key, id.as_bytes()) {
+            match UNFLUSHED.create(names, &key, id.as_bytes()) {
                 Err(error) if error.errno() == Some(libc::EEXIST) => {}
                 done => return done,
             }

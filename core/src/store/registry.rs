@@ -78,6 +78,9 @@ pub(crate) struct ServerPolicy {
     pub(crate) compression: Option<CompressionConfig>,
 }
 
+/// A registration in the making.
+const SCRATCH: &str = ".scratch";
+
 pub(crate) const SERVER_METADATA: &str = "metadata.json";
 
 impl Store {
@@ -115,7 +118,18 @@ impl Store {
         let bytes = serde_json::to_vec_pretty(registration)
             .map_err(|e| Error::new(Kind::Internal, format!("cannot write a registration: {e}")))?;
         let instances = &self.private()?.instances;
-        self.durable.replace(instances, &format!("{}.json", registration.id), &bytes, instances, ".scratch")
+        self.durable.replace(instances, &format!("{}.json", registration.id), &bytes, instances, SCRATCH)
+    }
+
+    /// Removes a registration that a dead writer had not finished.
+    pub(crate) fn clear_dead_registration(&self) -> Result<()> {
+        let instances = &self.private()?.instances;
+        if instances.stat(SCRATCH)?.is_some()
+            && let Some(_registry) = self.try_registry_lock()?
+        {
+            instances.unlink(SCRATCH)?;
+        }
+        Ok(())
     }
 
     /// Removes a registration, durably. The caller has the registry lock.

@@ -65,7 +65,7 @@ impl Stage {
         let (snapshots, private) = (self.store.snapshots()?, self.store.private()?);
         let durable = self.store.durable;
         let dir = private.staging.dir(&self.id)?;
-        durable.create(&dir, SIDECAR, sidecar)?;
+        durable.write_new(&dir, SIDECAR, sidecar)?;
         durable.create(&dir, RECORD, record)?;
         if compresses {
             self.store.begin_job(&self.id)?;

@@ -58,14 +58,20 @@ impl Dir {
         Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// Makes `path` and what is missing above it, for its owner alone, and opens it.
-    pub(crate) fn create_root(path: &Path) -> Result<Self> {
+    /// Makes `path` and what is missing above it, for its owner alone, and opens it. Returns the directories that may
+    /// have a new entry by that: the one that holds `path` in any case, as an earlier opener may have died right after
+    /// it made `path`.
+    pub(crate) fn create_root(path: &Path) -> Result<(Self, Vec<Self>)> {
+        let parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
+        let missing = path.ancestors().skip(1).take_while(|above| !above.exists()).count();
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
             .map_err(|e| Error::io("make the directory", path, &e))?;
-        Self::open(path)
+        // One that may not be read cannot be flushed.
+        let parents = parents.take(missing + 1).filter_map(|parent| Self::open(parent).ok()).collect();
+        Ok((Self::open(path)?, parents))
     }
 
     pub(crate) fn path(&self) -> &Path {

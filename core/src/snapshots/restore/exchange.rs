@@ -1,7 +1,7 @@
 //! Exchanging what was built with what is live, all or nothing, whatever is killed.
 //!
 //! ```text
-//! journal: building -> siblings on the disk -> journal: forward -> exchanges -> journal gone -> old ones removed
+//! journal: building -> siblings on the disk -> journal: forward -> exchanges -> old ones removed -> journal gone
 //!                                                          \ failed -> journal: back -> exchanges undone
 //! ```
 
@@ -93,6 +93,8 @@ pub(super) fn finish(store: &Store, journal: &Journal) -> Result<()> {
     for exchange in &journal.exchanges {
         if let Some(parent) = parent_if_any(exchange)? {
             parent.remove_tree(&exchange.staged)?;
+            // Before the journal goes: without it no one would know of what a power cut leaves.
+            store.durable().dir(&parent)?;
         }
     }
     store.end_journal(&journal.instance_id)

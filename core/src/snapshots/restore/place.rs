@@ -93,7 +93,10 @@ pub(in crate::snapshots) fn sibling(parent: &Path, name: &str, suffix: &str) -> 
     Exchange { parent: parent.to_owned(), staged, target: name.to_owned(), inode: 0 }
 }
 
-/// Builds every sibling, flushes it, and notes its inode. Returns the files of the guest, by their final paths.
+/// Builds every sibling, flushes it, and notes its inode. Its entry is flushed when it has been exchanged: one that a
+/// power cut takes before that leaves the instance as it was.
+///
+/// Returns the files of the guest, by their final paths.
 pub(in crate::snapshots) fn build(
     hm: &Hypeman,
     snapshot: &Snapshot,
@@ -112,7 +115,6 @@ pub(in crate::snapshots) fn build(
         exchange.inode = built.map(|stat| stat.inode).ok_or_else(|| {
             Error::new(Kind::Internal, format!("{} vanished", parent.join(&exchange.staged).display()))
         })?;
-        store.durable().dir(&parent)?;
     }
     Ok(files)
 }
