@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::hash::Hasher;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -79,7 +80,7 @@ impl Chunks<'_> {
 }
 
 /// Why there is no checksum of a chunk.
-enum Failure {
+pub(super) enum Failure {
     /// The call ended.
     Stopped(Error),
     /// The file cannot be read there.
@@ -103,28 +104,43 @@ impl Worker<'_> {
         };
         let start = place.chunk * self.chunks.chunk_bytes;
         let end = start.saturating_add(self.chunks.chunk_bytes).min(*size_bytes);
-        let unreadable = |e| Failure::Unreadable(Error::io("read", self.chunks.guest.join(path), &e));
-        let mut sum = XxHash3_64::new();
-        let mut at = start;
-        while at < end {
-            let data = next_data(&file, at).map_err(unreadable)?.unwrap_or(end..end);
-            let (hole_end, data_end) = (data.start.min(end), data.end.min(end));
-            while at < hole_end {
-                let part = (hole_end - at).min(ZEROS.len() as u64);
-                sum.write(ZEROS.get(..part as usize).unwrap_or_default());
-                at += part;
-            }
-            while at < data_end {
-                self.crew.check().map_err(Failure::Stopped)?;
-                let part = (data_end - at).min(BUFFER_BYTES as u64);
-                self.buffer.resize(part as usize, 0);
-                let bytes = self.buffer.as_mut_slice();
-                file.read_exact_at(bytes, at).map_err(unreadable)?;
-                sum.write(bytes);
-                at += part;
-            }
-        }
+        let sum = checksum(&file, start..end, &mut self.buffer, &|| self.crew.check());
+        let sum = sum.map_err(|failure| match failure {
+            Failure::Unreadable(error) => Failure::Unreadable(error.at(self.chunks.guest.join(path))),
+            stopped => stopped,
+        })?;
         self.open = Some((place.file, file));
-        Ok(sum.finish())
+        Ok(sum)
     }
+}
+
+/// The checksum of a part of `file`, by way of `buffer`.
+pub(super) fn checksum(
+    file: &File,
+    part: Range<u64>,
+    buffer: &mut Vec<u8>,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<u64, Failure> {
+    let unreadable = |e| Failure::Unreadable(Error::os("read", "a file of the payload", &e));
+    let mut sum = XxHash3_64::new();
+    let (mut at, end) = (part.start, part.end);
+    while at < end {
+        let data = next_data(file, at).map_err(unreadable)?.unwrap_or(end..end);
+        let (hole_end, data_end) = (data.start.min(end), data.end.min(end));
+        while at < hole_end {
+            let part = (hole_end - at).min(ZEROS.len() as u64);
+            sum.write(ZEROS.get(..part as usize).unwrap_or_default());
+            at += part;
+        }
+        while at < data_end {
+            check().map_err(Failure::Stopped)?;
+            let part = (data_end - at).min(BUFFER_BYTES as u64);
+            buffer.resize(part as usize, 0);
+            let bytes = buffer.as_mut_slice();
+            file.read_exact_at(bytes, at).map_err(unreadable)?;
+            sum.write(bytes);
+            at += part;
+        }
+    }
+    Ok(sum.finish())
 }

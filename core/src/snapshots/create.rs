@@ -70,9 +70,9 @@ pub(crate) fn create(
     let snapshot = snapshot(request, &found, &stage, created_at, settings)?;
     let metadata = stored_metadata(&found, source.state, created_at);
     let record = Record::new(snapshot.clone(), metadata).to_bytes()?;
-    let sidecar = Sidecar::new(facts, outside).to_bytes()?;
+    let sidecar = Sidecar::new(facts, outside);
     call.check()?;
-    let job = stage.publish(&record, &sidecar, settings.is_some())?;
+    let job = stage.publish(&record, sidecar, settings.is_some())?;
     // The snapshot is there and its job is noted: what cannot start now, the next opener starts.
     drop(job);
     let _ = hm.jobs().start(store, &snapshot.id);

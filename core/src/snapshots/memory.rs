@@ -4,15 +4,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::known_chunks::KnownChunks;
 use super::ranges::ranges;
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::memory::Image;
 use crate::panic::guard;
-use crate::store::Store;
 use crate::store::payload::Memory;
 use crate::store::sidecar::Sidecar;
+use crate::store::{GUEST, Store};
 use crate::sys::dir::Dir;
 use crate::sys::lock::ByteLock;
 use crate::types::{HypervisorKind, MemoryExtent, MemoryRange};
@@ -29,6 +30,8 @@ pub struct MemoryImage {
     id: String,
     path: PathBuf,
     image: Image,
+    /// What the chunks of a raw image must be; frames of a compressed one have checksums of their own.
+    known: Option<KnownChunks>,
     /// The directory of the memory file, and so of what the VMM wrote beside it.
     place: Dir,
     /// What is known of the form of the file.
@@ -49,7 +52,7 @@ pub(super) fn memory(hm: &Hypeman, id: &str) -> Result<MemoryImage> {
         match open(store, id) {
             Err(error) if error.errno() == Some(libc::ENOENT) && looks > 0 => {}
             Err(error) => return Err(error.about(id)),
-            Ok((place, path, image)) => {
+            Ok((place, path, image, known)) => {
                 let dir = store.snapshot_dir(id)?;
                 // Neither is needed to read memory, so that damage in them does not keep anyone from it.
                 let capture = Sidecar::read(&dir).ok().flatten().map(|sidecar| sidecar.capture);
@@ -58,6 +61,7 @@ pub(super) fn memory(hm: &Hypeman, id: &str) -> Result<MemoryImage> {
                     id: id.to_owned(),
                     path,
                     image,
+                    known,
                     place,
                     hypervisor,
                     architecture: capture.as_ref().map(|capture| capture.host.architecture.clone()),
@@ -82,8 +86,9 @@ pub(super) fn pin(store: &Store, id: &str) -> Result<ByteLock> {
 }
 
 /// Opens the memory file: the raw one as long as it is there.
-fn open(store: &Store, id: &str) -> Result<(Dir, PathBuf, Image)> {
-    let guest = store.guest(id)?;
+fn open(store: &Store, id: &str) -> Result<(Dir, PathBuf, Image, Option<KnownChunks>)> {
+    let dir = store.snapshot_dir(id)?;
+    let guest = dir.dir(GUEST)?;
     let memory = Memory::find(&guest)?.ok_or_else(|| {
         Error::new(
             Kind::InvalidState,
@@ -92,19 +97,21 @@ fn open(store: &Store, id: &str) -> Result<(Dir, PathBuf, Image)> {
     })?;
     let place = memory.open_dir(&guest)?;
     let named = |name: &str| (place.join(name), place.read(name));
-    let (path, image) = match (memory.raw_bytes, memory.compressed) {
+    let (path, image, known) = match (memory.raw_bytes, memory.compressed) {
         (None, Some((algorithm, _))) => {
             let (path, file) = named(&memory.compressed_name(algorithm));
             let image = Image::compressed(file?, algorithm).map_err(|error| error.at(&path))?;
-            (path, image)
+            (path, image, None)
         }
         _ => {
             let (path, file) = named(&memory.name);
-            let image = Image::raw(file?).map_err(|error| error.at(&path))?;
-            (path, image)
+            let file = file?;
+            let known = KnownChunks::of(&dir, &memory, &file).map_err(|error| error.at(&path))?;
+            let image = Image::raw(file).map_err(|error| error.at(&path))?;
+            (path, image, known)
         }
     };
-    Ok((place, path, image))
+    Ok((place, path, image, known))
 }
 
 impl MemoryImage {
@@ -126,13 +133,20 @@ impl MemoryImage {
     /// Fills `buffer` from byte `offset` of the image, and returns how much of it: less only where the image ends,
     /// nothing at its end and behind it.
     ///
-    /// Every frame of a compressed image is checked before its bytes are used; a raw image is read as it is.
+    /// What is damaged is found before its bytes are used: a frame of a compressed image, and a chunk of 1 MiB of a
+    /// raw one when it is first read. A raw image without checksums, yet or at all, is read as it is.
     ///
     /// # Errors
-    /// `corrupt`, with its offset in the file, where a frame that is needed is damaged: other frames can be read all
-    /// the same. What `buffer` holds after an error is undefined. Errors of the disk.
+    /// `corrupt`, with its offset in the file, where a frame or chunk that is needed is damaged: others can be read
+    /// all the same. What `buffer` holds after an error is undefined. Errors of the disk.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        guard(|| self.image.read_at(offset, buffer)).map_err(|error| self.context(error))
+        let read = || {
+            if let Some(known) = &self.known {
+                known.check(offset, buffer.len() as u64)?;
+            }
+            self.image.read_at(offset, buffer)
+        };
+        guard(read).map_err(|error| self.context(error))
     }
 
     /// What the image consists of, from its start to its end without a gap.

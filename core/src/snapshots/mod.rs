@@ -11,6 +11,7 @@ mod get;
 mod inspect;
 mod job;
 mod jobs;
+mod known_chunks;
 mod list;
 mod live;
 mod memory;

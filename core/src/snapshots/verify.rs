@@ -33,9 +33,6 @@ pub(super) fn verify(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Verif
     let _pin = if hm.options().read_only { None } else { Some(pin(store, id)?) };
     let dir = store.snapshot_dir(id)?;
     let mut defects = Vec::new();
-    if let Err(error) = Record::read(&dir, id) {
-        defects.push(unusable(RECORD, error)?);
-    }
     let checksums = match checksums(&dir) {
         Ok(checksums) => checksums,
         Err(error) => {
@@ -43,6 +40,12 @@ pub(super) fn verify(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Verif
             None
         }
     };
+    let knows_record = defects.is_empty();
+    let record =
+        Record::read(&dir, id).and_then(|_| if knows_record { Sidecar::check_record(&dir) } else { Ok(()) });
+    if let Err(error) = record {
+        defects.push(unusable(RECORD, error)?);
+    }
     let (guest, files) = dir
         .dir(GUEST)
         .and_then(|guest| payload::files(&guest).map(|files| (guest, files)))
@@ -59,10 +62,42 @@ pub(super) fn verify(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Verif
     Ok(verification.report(id))
 }
 
+/// Compares those files of the payload in `dir` that are `wanted` with their checksums, before anyone uses them. What
+/// has no checksums, or none yet, passes.
+///
+/// # Errors
+/// `corrupt`, which names the first defect.
+pub(super) fn check_before_use(
+    hm: &Hypeman,
+    id: &str,
+    dir: &Dir,
+    wanted: &dyn Fn(&str) -> bool,
+    call: &mut Call<'_>,
+) -> Result<()> {
+    let Some(mut checksums) = checksums(dir)? else { return Ok(()) };
+    checksums.files.retain(|file| wanted(&file.path));
+    let guest = dir.dir(GUEST)?;
+    let mut files = payload::files(&guest)?;
+    files.retain(|file| wanted(&file.path));
+    let forms = Memory::find(&guest)?.as_ref().map(Memory::forms).unwrap_or_default();
+    let checksums = Some(checksums);
+    let mut verification =
+        Verification { hm, guest: &guest, files: &files, checksums: &checksums, defects: Vec::new() };
+    verification.compare_lists(&forms);
+    verification.compare_content(call)?;
+    let Some(defect) = verification.report(id).defects.into_iter().next() else { return Ok(()) };
+    let path = dir.join(&defect.path);
+    let why = format!(
+        "{} is damaged: {}; nothing of snapshot {id} was used; `verify` tells all that is wrong with it",
+        path.display(),
+        defect.message
+    );
+    Err(Error::new(Kind::Corrupt, why).at(path).about(id))
+}
+
 /// The checksums in the sidecar of the snapshot in `dir`; `None` where there are none that this version knows.
-fn checksums(dir: &Dir) -> Result<Option<Checksums>> {
-    Sidecar::check_seal(dir)?;
-    let sidecar = Sidecar::read(dir)?;
+pub(super) fn checksums(dir: &Dir) -> Result<Option<Checksums>> {
+    let sidecar = Sidecar::read_sealed(dir)?;
     Ok(sidecar.and_then(|sidecar| sidecar.checksums).filter(Checksums::is_known))
 }
 

@@ -59,6 +59,11 @@ impl Memory {
         Some((self.path_of(&self.compressed_name(algorithm)), algorithm))
     }
 
+    /// The path of the raw file, there or not.
+    pub(crate) fn raw_path(&self) -> String {
+        self.path_of(&self.name)
+    }
+
     fn path_of(&self, name: &str) -> String {
         self.directory.join(name).to_string_lossy().into_owned()
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::sidecar::Sidecar;
 use super::{RECORD, Store, json as strict};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
@@ -211,8 +212,15 @@ impl Store {
     pub(crate) fn rewrite(&self, record: &Record) -> Result<()> {
         let id = &record.snapshot.id;
         let dir = self.snapshot_dir(id)?;
+        let new = record.to_bytes()?;
+        // A damaged sidecar is left as it is, for `verify` to tell.
+        if let Ok(Some(mut sidecar)) = Sidecar::read_sealed(&dir) {
+            let now = dir.read_if_any(RECORD)?.map(|file| strict::read_bytes(&file, &dir.join(RECORD)));
+            sidecar.admit_record(now.transpose()?.as_deref(), &new);
+            self.replace_sidecar(&dir, id, &sidecar)?;
+        }
         let scratch = &self.private()?.staging;
-        self.durable.replace(&dir, RECORD, &record.to_bytes()?, scratch, &format!("{id}.json"))?;
+        self.durable.replace(&dir, RECORD, &new, scratch, &format!("{id}.json"))?;
         self.note_change(id);
         Ok(())
     }

@@ -21,7 +21,7 @@ pub(super) fn compatible(
     vmm: &dyn Vmm,
     request: &RestoreSnapshot,
 ) -> Result<()> {
-    let Some(sidecar) = Sidecar::read(&store.snapshot_dir(&snapshot.id)?)? else { return Ok(()) };
+    let Some(sidecar) = Sidecar::read_sealed(&store.snapshot_dir(&snapshot.id)?)? else { return Ok(()) };
     let capture = sidecar.capture;
     let (Host { kernel: _, architecture, cpu_model }, now) = (&capture.host, host());
     let facts = [

@@ -39,7 +39,7 @@ pub(super) fn load(
     let store = hm.writable_store()?;
     let directory = directory(waiting)?.join(CAPTURE_DIRECTORY);
     let image = Dir::open(&directory)?;
-    let sidecar = Sidecar::read(&store.snapshot_dir(&snapshot.id)?)?;
+    let sidecar = Sidecar::read_sealed(&store.snapshot_dir(&snapshot.id)?)?;
     let memory_format = sidecar.and_then(|sidecar| sidecar.capture.memory_format);
     let overrides: Vec<_> =
         request.network_overrides.iter().map(|(id, device)| (id.clone(), device.clone())).collect();

@@ -3,15 +3,18 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::verify::check_before_use;
 use super::copy::{self, Target};
 use super::exchange::{exchange_all, finish};
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
+use crate::hypervisor::CAPTURE_DIRECTORY;
 use crate::instances::Found;
-use crate::store::Store;
 use crate::store::journals::{Exchange, Journal, Placed, PlacedFile, Step};
+use crate::store::payload::Memory;
 use crate::store::sidecar::Sidecar;
+use crate::store::{GUEST, Store};
 use crate::sys::dir::Dir;
 use crate::sys::process;
 use crate::types::{RestoreTarget, Snapshot, new_id};
@@ -24,8 +27,15 @@ pub(super) fn place(
     call: &mut Call<'_>,
 ) -> Result<()> {
     let store = hm.writable_store()?;
-    let disks =
-        Sidecar::read(&store.snapshot_dir(&snapshot.id)?)?.map(|sidecar| sidecar.disks).unwrap_or_default();
+    let dir = store.snapshot_dir(&snapshot.id)?;
+    let disks = Sidecar::read_sealed(&dir)?.map(|sidecar| sidecar.disks).unwrap_or_default();
+    let compressed = Memory::find(&dir.dir(GUEST)?)?.and_then(|memory| memory.compressed_path());
+    // Compressed memory is checked as it is expanded.
+    let is_used = |path: &str| {
+        compressed.as_ref().is_none_or(|(memory, _)| memory != path)
+            && (target == RestoreTarget::Standby || !Path::new(path).starts_with(CAPTURE_DIRECTORY))
+    };
+    check_before_use(hm, &snapshot.id, &dir, &is_used, call)?;
     let places = copy::targets(found, &disks)?;
     let suffix = new_id()?;
     let mut journal = Journal { instance_id: found.id.clone(), step: Step::Building, exchanges: Vec::new() };
