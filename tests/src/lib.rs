@@ -11,5 +11,6 @@ pub mod fixture;
 pub mod guest;
 pub mod language;
 pub mod qmp;
+pub mod report;
 pub mod vendor;
 pub mod vm;

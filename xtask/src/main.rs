@@ -17,7 +17,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "\
 cargo xtask setup               install what is missing, build the library and its bindings
-cargo xtask test [--only STAGE] run every test of every language; the last line is the count
+cargo xtask test [--long] [--only STAGE] run every test of every language; the last line is the count
 cargo xtask demo                snapshot a running Linux VM from Python, Node and C, and restore it
 cargo xtask bench [--quick] [--only ID] measure against the stock tools; target/reports/bench.json and .svg";
 
@@ -26,8 +26,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["setup"] => setup::setup().map(|()| ExitCode::SUCCESS),
-        ["test"] => test::test(None),
-        ["test", "--only", stage] => test::test(Some(stage)),
+        ["test", options @ ..] => test::test(options),
         ["demo"] => demo::demo(),
         ["bench", options @ ..] => bench::bench(options),
         _ => Err(USAGE.into()),

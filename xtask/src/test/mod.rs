@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of every language, a stage each. The last line of output is the count.
 
 mod counts;
+mod faults;
 mod readme;
 
 use std::ffi::OsString;
@@ -16,7 +17,8 @@ use crate::{Result, demo, root, setup};
 
 struct Stage {
     name: &'static str,
-    run: fn() -> Result<Outcome>,
+    /// Told whether this is the long run.
+    run: fn(bool) -> Result<Outcome>,
 }
 
 /// How a stage went: its tests counted, and a line for each that was skipped, with its name and the reason.
@@ -33,18 +35,19 @@ impl From<Counts> for Outcome {
 }
 
 /// In the order in which a broken change is found soonest. Whatever `setup` cannot do, the others miss.
-const STAGES: [Stage; 11] = [
-    Stage { name: "setup", run: || setup::setup().map(|()| Counts::ONE_PASSED.into()) },
-    Stage { name: "fmt", run: || check(cargo().args(["fmt", "--all", "--check"])) },
-    Stage { name: "clippy", run: || check(cargo().args(CLIPPY)) },
-    Stage { name: "doc", run: || check(cargo().args(DOC).env("RUSTDOCFLAGS", "-D warnings")) },
-    Stage { name: "rust", run: || cargo_tests(&RUST) },
-    Stage { name: "conformance", run: || cargo_tests(&CONFORMANCE) },
-    Stage { name: "e2e", run: || cargo_tests(&["--package=hypeman-tests", "--test=e2e"]) },
-    Stage { name: "python", run: python_tests },
-    Stage { name: "node", run: node_tests },
-    Stage { name: "readme", run: || readme::readme().map(Outcome::from) },
-    Stage { name: "demo", run: demo_holds },
+const STAGES: [Stage; 12] = [
+    Stage { name: "setup", run: |_| setup::setup().map(|()| Counts::ONE_PASSED.into()) },
+    Stage { name: "fmt", run: |_| check(cargo().args(["fmt", "--all", "--check"])) },
+    Stage { name: "clippy", run: |_| check(cargo().args(CLIPPY)) },
+    Stage { name: "doc", run: |_| check(cargo().args(DOC).env("RUSTDOCFLAGS", "-D warnings")) },
+    Stage { name: "rust", run: |_| cargo_tests(&RUST) },
+    Stage { name: "conformance", run: |_| cargo_tests(&CONFORMANCE) },
+    Stage { name: "e2e", run: |_| cargo_tests(&["--package=hypeman-tests", "--test=e2e"]) },
+    Stage { name: "crash", run: |is_long| faults::tests("crash", is_long) },
+    Stage { name: "python", run: |_| python_tests() },
+    Stage { name: "node", run: |_| node_tests() },
+    Stage { name: "readme", run: |_| readme::readme().map(Outcome::from) },
+    Stage { name: "demo", run: |_| demo_holds() },
 ];
 
 /// Not `--all-targets`, which would check the bindings as test programs, which they cannot be.
@@ -55,12 +58,23 @@ const RUST: [&str; 4] =
 const CONFORMANCE: [&str; 4] = ["--package=hypeman-tests", "--lib", "--test=api", "--test=conformance"];
 const DOC: [&str; 4] = ["doc", "--quiet", "--workspace", "--no-deps"];
 
-/// Runs every stage, or `only` that one, and tells in the end how it went.
-pub fn test(only: Option<&str>) -> Result<ExitCode> {
+/// Runs every stage, or the one after `--only`, and tells in the end how it went. With `--long` the fault harnesses try
+/// all that they can, for hours if need be.
+pub fn test(options: &[&str]) -> Result<ExitCode> {
+    let (is_long, only) = match options {
+        [] => (false, None),
+        ["--long"] => (true, None),
+        ["--only", stage] => (false, Some(*stage)),
+        ["--long", "--only", stage] | ["--only", stage, "--long"] => (true, Some(*stage)),
+        _ => return Err(crate::USAGE.into()),
+    };
     let stages: Vec<_> = STAGES.iter().filter(|stage| only.is_none_or(|only| only == stage.name)).collect();
     if stages.is_empty() {
         let names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
         return Err(format!("there is no such stage; there are {}", names.join(", ")).into());
+    }
+    if only.is_none() {
+        faults::forget()?;
     }
     let mut table = Vec::new();
     let mut skips = Vec::new();
@@ -68,7 +82,7 @@ pub fn test(only: Option<&str>) -> Result<ExitCode> {
     for stage in stages {
         println!("\n== {}", stage.name);
         let start = Instant::now();
-        let ended = (stage.run)();
+        let ended = (stage.run)(is_long);
         if let Err(error) = &ended {
             println!("{error}");
         }
@@ -80,6 +94,9 @@ pub fn test(only: Option<&str>) -> Result<ExitCode> {
         if is_blocked {
             break;
         }
+    }
+    if let Some(report) = faults::collect()? {
+        println!("\n{}", report.display());
     }
     println!("\n{}\n", table.join("\n"));
     for skip in skips {
@@ -100,10 +117,17 @@ fn demo_holds() -> Result<Outcome> {
 }
 
 fn cargo_tests(targets: &[&str]) -> Result<Outcome> {
+    run_cargo_tests(targets, false)
+}
+
+fn run_cargo_tests(targets: &[&str], is_long: bool) -> Result<Outcome> {
     // The output of passed tests is shown because a skipped one says so there.
     let mut command = cargo();
     command.args(["test", "--quiet", "--no-fail-fast"]).args(targets).args(["--", "--show-output"]);
     command.env("HYPEMAN_PYTHON", setup::python()).env("HYPEMAN_REQUIRE", required()?);
+    if is_long {
+        command.env("HYPEMAN_LONG", "1");
+    }
     count(command, counts::of_cargo)
 }
 
