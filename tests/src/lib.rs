@@ -12,5 +12,6 @@ pub mod guest;
 pub mod language;
 pub mod qmp;
 pub mod report;
+pub mod scripted;
 pub mod vendor;
 pub mod vm;

@@ -62,39 +62,6 @@ pub(super) fn verify(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Verif
     Ok(verification.report(id))
 }
 
-/// Compares those files of the payload in `dir` that are `wanted` with their checksums, before anyone uses them. What
-/// has no checksums, or none yet, passes.
-///
-/// # Errors
-/// `corrupt`, which names the first defect.
-pub(super) fn check_before_use(
-    hm: &Hypeman,
-    id: &str,
-    dir: &Dir,
-    wanted: &dyn Fn(&str) -> bool,
-    call: &mut Call<'_>,
-) -> Result<()> {
-    let Some(mut checksums) = checksums(dir)? else { return Ok(()) };
-    checksums.files.retain(|file| wanted(&file.path));
-    let guest = dir.dir(GUEST)?;
-    let mut files = payload::files(&guest)?;
-    files.retain(|file| wanted(&file.path));
-    let forms = Memory::find(&guest)?.as_ref().map(Memory::forms).unwrap_or_default();
-    let checksums = Some(checksums);
-    let mut verification =
-        Verification { hm, guest: &guest, files: &files, checksums: &checksums, defects: Vec::new() };
-    verification.compare_lists(&forms);
-    verification.compare_content(call)?;
-    let Some(defect) = verification.report(id).defects.into_iter().next() else { return Ok(()) };
-    let path = dir.join(&defect.path);
-    let why = format!(
-        "{} is damaged: {}; nothing of snapshot {id} was used; `verify` tells all that is wrong with it",
-        path.display(),
-        defect.message
-    );
-    Err(Error::new(Kind::Corrupt, why).at(path).about(id))
-}
-
 /// The checksums in the sidecar of the snapshot in `dir`; `None` where there are none that this version knows.
 pub(super) fn checksums(dir: &Dir) -> Result<Option<Checksums>> {
     let sidecar = Sidecar::read_sealed(dir)?;
@@ -262,7 +229,7 @@ impl Verification<'_> {
 }
 
 /// Does `work` on another thread, and tells the caller how far it is, who may end it.
-fn watched(
+pub(super) fn watched(
     call: &mut Call<'_>,
     progress: &dyn Fn() -> (u64, u64),
     work: impl FnOnce(&Limit) -> Result<()> + Send,

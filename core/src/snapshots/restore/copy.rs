@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
+use super::compare::copies;
 use crate::call::{Call, Phase};
 use crate::copy::{Task, copy_all};
 use crate::error::{Error, Kind, Result};
@@ -10,6 +11,7 @@ use crate::hypeman::Hypeman;
 use crate::hypervisor::CAPTURE_DIRECTORY;
 use crate::instances::Found;
 use crate::memory;
+use crate::store::checksums::Checksums;
 use crate::store::payload::Memory;
 use crate::store::sidecar::OutsideDisk;
 use crate::sys::dir::{Dir, EntryKind};
@@ -74,10 +76,11 @@ impl Task for Copy<'_> {
     }
 }
 
-/// Builds the sibling `staged` of `place` in `parent`, flushed. Returns the final paths of its files.
+/// Builds the sibling `staged` of `place` in `parent`, compared with `checksums` and flushed. Returns the final paths of its files.
 pub(super) fn build(
     hm: &Hypeman,
     guest: &Dir,
+    checksums: Option<&Checksums>,
     place: &Target,
     parent: &Dir,
     staged: &str,
@@ -88,6 +91,9 @@ pub(super) fn build(
     if let Some(disk) = &place.disk {
         let task = copy(guest, disk, parent, Path::new(staged))?;
         copy_all(&[task], hm.threads(), Phase::CopyingDisks, call)?;
+        if let Some(checksums) = checksums {
+            copies(hm, checksums, guest, parent, &[(Path::new(staged), disk)], call)?;
+        }
         keep_owner(&place.path, &parent.read(staged)?)?;
         store.durable().file(&parent.read(staged)?, &parent.join(staged))?;
         return Ok(vec![place.path.clone()]);
@@ -106,6 +112,11 @@ pub(super) fn build(
     if let Some(memory) = &memory {
         expand(hm, guest, memory, &built, call)?;
         files.push(memory.directory.join(&memory.name));
+    }
+    if let Some(checksums) = checksums {
+        // Each lies where it lay in the payload. Memory that was compressed was checked as it was expanded.
+        let copied: Vec<_> = files.iter().map(|file| (file.as_path(), file.as_path())).collect();
+        copies(hm, checksums, guest, &built, &copied, call)?;
     }
     keep_owners(&place.path, &built)?;
     store.sync_tree(&built)?;

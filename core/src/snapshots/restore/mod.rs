@@ -2,6 +2,7 @@
 //! place; then, once the host has started its VMM, the image is loaded and the guest goes on.
 
 mod check;
+mod compare;
 mod copy;
 mod exchange;
 mod load;

@@ -3,18 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::verify::check_before_use;
+use super::compare;
 use super::copy::{self, Target};
 use super::exchange::{exchange_all, finish};
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
-use crate::hypervisor::CAPTURE_DIRECTORY;
 use crate::instances::Found;
+use crate::store::Store;
+use crate::store::checksums::Checksums;
 use crate::store::journals::{Exchange, Journal, Placed, PlacedFile, Step};
-use crate::store::payload::Memory;
 use crate::store::sidecar::Sidecar;
-use crate::store::{GUEST, Store};
 use crate::sys::dir::Dir;
 use crate::sys::process;
 use crate::types::{RestoreTarget, Snapshot, new_id};
@@ -29,13 +28,7 @@ pub(super) fn place(
     let store = hm.writable_store()?;
     let dir = store.snapshot_dir(&snapshot.id)?;
     let disks = Sidecar::read_sealed(&dir)?.map(|sidecar| sidecar.disks).unwrap_or_default();
-    let compressed = Memory::find(&dir.dir(GUEST)?)?.and_then(|memory| memory.compressed_path());
-    // Compressed memory is checked as it is expanded.
-    let is_used = |path: &str| {
-        compressed.as_ref().is_none_or(|(memory, _)| memory != path)
-            && (target == RestoreTarget::Standby || !Path::new(path).starts_with(CAPTURE_DIRECTORY))
-    };
-    check_before_use(hm, &snapshot.id, &dir, &is_used, call)?;
+    let checksums = compare::lists(&snapshot.id, &dir)?;
     let places = copy::targets(found, &disks)?;
     let suffix = new_id()?;
     let mut journal = Journal { instance_id: found.id.clone(), step: Step::Building, exchanges: Vec::new() };
@@ -45,11 +38,12 @@ pub(super) fn place(
 
     store.end_placed(&found.id)?;
     store.write_journal(&journal)?;
-    let built = build(hm, snapshot, &places, &mut journal, target, call).and_then(|files| {
-        call.check()?;
-        exchange_all(store, &mut journal)?;
-        Ok(files)
-    });
+    let built =
+        build(hm, snapshot, checksums.as_ref(), &places, &mut journal, target, call).and_then(|files| {
+            call.check()?;
+            exchange_all(store, &mut journal)?;
+            Ok(files)
+        });
     match built {
         Ok(files) => remember(store, found, snapshot, &journal, files),
         Err(error) => {
@@ -88,6 +82,7 @@ fn exchange_for(target: &Target, suffix: &str) -> Result<Exchange> {
 fn build(
     hm: &Hypeman,
     snapshot: &Snapshot,
+    checksums: Option<&Checksums>,
     places: &[Target],
     journal: &mut Journal,
     target: RestoreTarget,
@@ -98,7 +93,7 @@ fn build(
     let mut files = Vec::new();
     for (place, exchange) in places.iter().zip(&mut journal.exchanges) {
         let parent = Dir::open(&exchange.parent)?;
-        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, target, call)?);
+        files.extend(copy::build(hm, &guest, checksums, place, &parent, &exchange.staged, target, call)?);
         let built = parent.stat(&exchange.staged)?;
         exchange.inode = built.map(|stat| stat.inode).ok_or_else(|| {
             Error::new(Kind::Internal, format!("{} vanished", parent.join(&exchange.staged).display()))
