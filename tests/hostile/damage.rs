@@ -64,12 +64,8 @@ fn restores_no_wrong_byte(
     let disk = target.vm.join("overlay.raw");
     fs::write(&disk, "newer").unwrap();
     let before = files(&target.vm);
-    let restored = hm.instances().snapshots().restore(
-        &target.id,
-        "web",
-        &RestoreSnapshot::default(),
-        Call::default(),
-    );
+    let restored =
+        hm.instances().snapshots().restore(&target.id, "web", &RestoreSnapshot::default(), Call::default());
     let after = files(&target.vm);
     match restored {
         Ok(_) if after == captured => Ok(false),
@@ -89,22 +85,23 @@ pub fn small_store() -> Result<(), String> {
     let vm = temp.path().join("web");
     standby_vm(&hm, "web", &vm, b"a small disk", &memory);
     let captured = files(&vm);
-    // How many looks one look of restore, and of verify, stands for.
-    let (every_verify, every_restore) = if is_long() { (1, 1) } else { (3, 40) };
+    // Of how many damages one is tried, outside of the raw payload, and of how many tried a restore.
+    let (every, every_restore) = if is_long() { (1, 1) } else { (6, 40) };
     for compression in [None, Some("zstd"), Some("lz4")] {
         let made = snapshot(&hm, "web", None, compression);
         let directory = directory(&hm, &made.id);
         let target = Target { id: made.id, directory, vm: vm.clone(), memory: memory.clone() };
         if !is_good(&hm, &target.id) {
-            report.failure(format!("a false alarm: {:?}", hm.snapshots().verify(&target.id, Call::default())));
+            report
+                .failure(format!("a false alarm: {:?}", hm.snapshots().verify(&target.id, Call::default())));
         }
         for (name, whole) in files(&target.directory) {
             let path = target.directory.join(&name);
             let is_payload = name.starts_with("guest");
             let flips = (0..whole.len() * 8).map(Damage::Flip);
             for damage in flips.chain((0..whole.len()).map(Damage::Cut)) {
-                // What lies in a payload is looked at bit by bit always.
-                if !is_payload && random.below(every_verify) != 0 {
+                // The raw payload is gone through bit by bit always.
+                if !(is_payload && compression.is_none()) && random.below(every) != 0 {
                     continue;
                 }
                 let told = format!("{compression:?} {}: {damage:?}", name.display());
@@ -143,16 +140,22 @@ pub fn small_store() -> Result<(), String> {
             fs::rename(&sidecar, &away).unwrap();
             let path = target.directory.join("guest/snapshots/snapshot-latest/memory");
             let is_noticed = with_damage(&path, &memory, Damage::Flip(9), || {
-                hm.snapshots().verify(&target.id, Call::default()).is_ok_and(|report| !report.defects.is_empty())
+                hm.snapshots()
+                    .verify(&target.id, Call::default())
+                    .is_ok_and(|report| !report.defects.is_empty())
                     || reads_no_wrong_byte(&hm, &target).is_ok()
                     || restores_no_wrong_byte(&hm, &target, &captured).is_ok()
             });
             report.control("checksums taken away", !is_noticed);
             fs::rename(&away, &sidecar).unwrap();
+            // The wrong byte was restored.
+            for (name, bytes) in &captured {
+                fs::write(vm.join(name), bytes).unwrap();
+            }
         }
     }
-    report.at_least("damages", if is_long() { 60_000 } else { 10_000 });
-    report.at_least("damages restored", if is_long() { 60_000 } else { 200 });
+    report.at_least("damages", if is_long() { 60_000 } else { 8_000 });
+    report.at_least("damages restored", if is_long() { 60_000 } else { 150 });
     report.finish();
     Ok(())
 }
@@ -163,22 +166,26 @@ pub fn larger_store() -> Result<(), String> {
     let mut random = Random::new(seed);
     let temp = scratch();
     let hm = open(&temp.path().join("data")).unwrap();
-    let mut memory = vec![0; 600 << 10];
-    memory[..200 << 10].iter_mut().enumerate().for_each(|(i, byte)| *byte = (i / 5) as u8);
-    memory[400 << 10..].iter_mut().for_each(|byte| *byte = random.next() as u8);
+    let mut memory = vec![0; 200 << 10];
+    memory[..60 << 10].iter_mut().enumerate().for_each(|(i, byte)| *byte = (i / 5) as u8);
+    memory[150 << 10..].iter_mut().for_each(|byte| *byte = random.next() as u8);
     let vm = temp.path().join("web");
-    standby_vm(&hm, "web", &vm, &memory[..100 << 10], &memory);
+    standby_vm(&hm, "web", &vm, &memory[..40 << 10], &memory);
     let mut targets = Vec::new();
-    for n in 0..24 {
+    for n in 0..12 {
         let made = snapshot(&hm, "web", None, [None, Some("zstd"), Some("lz4")][n % 3]);
         let directory = directory(&hm, &made.id);
         for (name, whole) in files(&directory) {
-            let target =
-                Target { id: made.id.clone(), directory: directory.clone(), vm: vm.clone(), memory: memory.clone() };
+            let target = Target {
+                id: made.id.clone(),
+                directory: directory.clone(),
+                vm: vm.clone(),
+                memory: memory.clone(),
+            };
             targets.push((target, name, whole));
         }
     }
-    let flips = if is_long() { 100_000 } else { 4_000 };
+    let flips = if is_long() { 100_000 } else { 1_200 };
     for n in 0..flips {
         let (target, name, whole) = &targets[random.below(targets.len())];
         let damage = match random.below(8) {
@@ -207,7 +214,8 @@ pub fn larger_store() -> Result<(), String> {
         report.tried("random damages", 1);
     }
     let (target, name, whole) = &targets[0];
-    let looked = with_damage(&target.directory.join(name), whole, Damage::Flip(0), || is_good(&hm, &target.id));
+    let looked =
+        with_damage(&target.directory.join(name), whole, Damage::Flip(0), || is_good(&hm, &target.id));
     report.control("a flip in the first bit of the first file", !looked);
     report.at_least("random damages", flips);
     report.finish();
@@ -233,10 +241,15 @@ pub fn many_records() -> Result<(), String> {
     report.control("a list that misses nothing", count(&hm).map_err(|e| e.to_string())? == RECORDS);
     let path = directory(&hm, "copy00042").join("snapshot.json");
     let whole = fs::read(&path).unwrap();
-    for damage in [&whole[..0], &whole[..whole.len() / 2], b"\xff\xfe", b"[]", b"{\"snapshot\":{}}"] {
+    let damages: [&[u8]; 5] = [b"", &whole[..whole.len() / 2], b"\xff\xfe", b"[]", b"{\"snapshot\":{}}"];
+    for (n, damage) in damages.into_iter().enumerate().take(if is_long() { 5 } else { 2 }) {
         fs::write(&path, damage).unwrap();
-        for hm in [hm.clone(), open(&data).unwrap()] {
-            let listed = count(&hm).map_err(|e| e.to_string())?;
+        // A handle that is open finds what others rewrite by its sweep: 512 records a list.
+        for (hm, lists) in [(hm.clone(), RECORDS / 512 + 1), (open(&data).unwrap(), 1)] {
+            let mut listed = 0;
+            for _ in 0..if n == 0 { lists } else { 1 } {
+                listed = count(&hm).map_err(|e| e.to_string())?;
+            }
             if listed != RECORDS - 1 {
                 report.failure(format!("{listed} are listed beside the record {damage:?}"));
             }

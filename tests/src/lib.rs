@@ -8,6 +8,7 @@ pub mod cloud_hypervisor;
 pub mod compare;
 pub mod firecracker;
 pub mod fixture;
+pub mod fuzz;
 pub mod guest;
 pub mod language;
 pub mod qmp;

@@ -13,8 +13,12 @@ use hypeman_tests::scripted::{CloudHypervisor, memory};
 use crate::scene::{files, jobs_end, open, snapshot, standby_vm};
 
 /// What is done to the store behind the back of an operation, to see that the oracle notices.
-pub const CONTROLS: &[&str] =
-    &["a snapshot that loses its memory", "a VM that stays paused", "a journal that is left", "a bit of a record"];
+pub const CONTROLS: &[&str] = &[
+    "a snapshot that loses its memory",
+    "a VM that stays paused",
+    "a journal that is left",
+    "a bit of a record",
+];
 
 /// The names of the two snapshots that are there before.
 pub const RAW: &str = "raw";
@@ -58,7 +62,11 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type().unwrap().is_dir() { copy(&from, &to) } else { drop(fs::copy(&from, &to).unwrap()) }
+        if entry.file_type().unwrap().is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
     }
 }
 

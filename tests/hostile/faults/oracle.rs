@@ -65,7 +65,11 @@ pub fn check(scene: &Scene, operation: &str, outcome: &Outcome) -> Result<(), St
     let own = data.join("snapshots/.libhypeman");
     for place in ["staging", "trash", "intents", "journals"] {
         let left = fs::read_dir(own.join(place)).map_err(|e| e.to_string())?;
-        if let Some(entry) = left.map(Result::unwrap).find(|entry| entry.path().is_dir() || place != "journals" || !entry.file_name().to_string_lossy().starts_with('.')) {
+        if let Some(entry) = left.map(Result::unwrap).find(|entry| {
+            entry.path().is_dir()
+                || place != "journals"
+                || !entry.file_name().to_string_lossy().starts_with('.')
+        }) {
             return Err(format!("{:?} is left in {place}", entry.file_name()));
         }
     }

@@ -2,8 +2,8 @@
  *
  *     /hypeman-faults/arm/NAME/K/HOW/EVER   the K-th call of NAME (from 1) is answered with HOW: an error number,
  *                                           "short" or "lie"; so are all later ones where EVER is 1
- *     /hypeman-faults/disarm
- *     /hypeman-faults/calls                 a file that says "NAME COUNT" a line since the last arm, then "hits COUNT"
+ *     /hypeman-faults/calls                 no more faults; a file that says "NAME COUNT" a line since the last arm, then
+ *                                           "hits COUNT"
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -100,8 +100,8 @@ static int command(const char *path)
     int k, forever;
     if (strncmp(path, "/hypeman-faults/", 16) != 0) return -2;
     path += 16;
-    if (strcmp(path, "calls") == 0) return report();
     atomic_store(&armed, 0);
+    if (strcmp(path, "calls") == 0) return report();
     errno = ENOENT;
     if (sscanf(path, "arm/%31[^/]/%d/%15[^/]/%d", name, &k, what, &forever) != 4) return -1;
     which = NAMES;

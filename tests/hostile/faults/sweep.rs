@@ -16,7 +16,14 @@ use crate::scene::{Random, open};
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// Error numbers, and what only calls that move bytes can do.
-const ERRORS: [i32; 6] = [nix::libc::EIO, nix::libc::ENOSPC, nix::libc::EDQUOT, nix::libc::EINTR, nix::libc::EMFILE, nix::libc::EROFS];
+const ERRORS: [i32; 6] = [
+    nix::libc::EIO,
+    nix::libc::ENOSPC,
+    nix::libc::EDQUOT,
+    nix::libc::EINTR,
+    nix::libc::EMFILE,
+    nix::libc::EROFS,
+];
 const SHORT: [&str; 6] = ["read", "pread", "write", "pwrite", "copy_file_range", "recv"];
 const LIES: [&str; 2] = ["write", "pwrite"];
 
@@ -29,7 +36,10 @@ struct Plan<'o> {
 }
 
 pub fn sweep(orders: &Orders) {
-    std::panic::set_hook(Box::new(|_| PANICKED.store(true, Ordering::Relaxed)));
+    std::panic::set_hook(Box::new(|info| {
+        PANICKED.store(true, Ordering::Relaxed);
+        let _ = writeln!(std::io::stderr(), "{info}");
+    }));
     let scene = Scene::of(&orders.root);
     if let Some(control) = &orders.control {
         let quiet = Plan { operation: &OPERATIONS[3], call: "-".into(), at: 1, how: "5".into(), ever: false };
@@ -38,14 +48,16 @@ pub fn sweep(orders: &Orders) {
     }
     let mut random = Random::new(orders.seed);
     let mut plans = Vec::new();
-    for operation in OPERATIONS.iter().filter(|one| orders.only.as_ref().is_none_or(|only| only == one.name)) {
+    for operation in OPERATIONS.iter().filter(|one| orders.only.as_ref().is_none_or(|only| only == one.name))
+    {
         let nothing = Plan { operation, call: "-".into(), at: 1, how: "5".into(), ever: false };
         let calls = run(&scene, &nothing, None);
         for (call, count) in calls {
             for at in 1..=count {
                 plans.extend(faults_of(&call).into_iter().flat_map(|how| {
                     // A call that is interrupted for ever is never made.
-                    let evers: &[bool] = if how == nix::libc::EINTR.to_string() { &[false] } else { &[false, true] };
+                    let evers: &[bool] =
+                        if how == nix::libc::EINTR.to_string() { &[false] } else { &[false, true] };
                     let call = &call;
                     evers.iter().map(move |&ever| Plan {
                         operation,
@@ -101,7 +113,6 @@ fn run(scene: &Scene, plan: &Plan<'_>, control: Option<&str>) -> BTreeMap<String
     };
     let mut calls = calls();
     let hit = calls.remove("hits").unwrap_or(0) > 0;
-    tell("disarm");
     if let Some(control) = control {
         harm(scene, control);
     }
@@ -112,7 +123,9 @@ fn run(scene: &Scene, plan: &Plan<'_>, control: Option<&str>) -> BTreeMap<String
         failure = Some(format!("the code is {}: {error}", error.code()));
     }
     // A write that lies can only be noticed where it is read again: what was there before is what counts.
-    if how == "lie" && failure.as_ref().is_some_and(|why| !why.contains(&scene.raw) && !why.contains(&scene.packed)) {
+    if how == "lie"
+        && failure.as_ref().is_some_and(|why| !why.contains(&scene.raw) && !why.contains(&scene.packed))
+    {
         failure = None;
     }
     if PANICKED.load(Ordering::Relaxed) {

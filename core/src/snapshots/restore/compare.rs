@@ -1,5 +1,7 @@
 //! What a restore is about to put into place is compared with the checksums of the snapshot first.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -87,6 +89,28 @@ pub(super) fn copies(
             Err(damaged("", &guest.join(&expected.path), &why))
         })
     })
+}
+
+/// Refuses a raw disk that starts as a qcow2 image does. A VMM that guesses formats would open the image instead, and
+/// with it whatever file of the host its header names: a guest that wrote that header would read its host.
+pub(super) fn refuse_disguise(directory: &Dir, name: &Path) -> Result<()> {
+    const QCOW: [u8; 4] = *b"QFI\xfb";
+    if name.extension().is_none_or(|extension| extension != "raw") {
+        return Ok(());
+    }
+    let path = directory.join(name);
+    let mut head = [0; QCOW.len()];
+    match directory.read(name)?.read_exact_at(&mut head, 0) {
+        Ok(()) if head == QCOW => {
+            let why = format!(
+                "{} is a raw disk that starts as a qcow2 image, which a VMM might open in its place; the guest or someone else tampered with it",
+                path.display()
+            );
+            Err(Error::new(Kind::Corrupt, why).at(path))
+        }
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => Err(Error::io("read", path, &error)),
+        _ => Ok(()),
+    }
 }
 
 fn damaged(id: &str, path: &Path, why: &str) -> Error {

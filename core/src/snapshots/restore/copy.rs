@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
-use super::compare::copies;
+use super::compare::{copies, refuse_disguise};
 use crate::call::{Call, Phase};
 use crate::copy::{Task, copy_all};
 use crate::error::{Error, Kind, Result};
@@ -53,6 +53,13 @@ pub(super) fn targets(found: &Found, disks: &[OutsideDisk]) -> Result<Vec<Target
     Ok(targets)
 }
 
+/// What is restored, and what it must be, as far as that is known.
+#[derive(Clone, Copy)]
+pub(super) struct Payload<'p> {
+    pub(super) guest: &'p Dir,
+    pub(super) checksums: Option<&'p Checksums>,
+}
+
 struct Copy<'d> {
     from: &'d Dir,
     source: PathBuf,
@@ -76,11 +83,10 @@ impl Task for Copy<'_> {
     }
 }
 
-/// Builds the sibling `staged` of `place` in `parent`, compared with `checksums` and flushed. Returns the final paths of its files.
+/// Builds the sibling `staged` of `place` in `parent`, compared with what it must be, and flushed. Returns the final paths of its files.
 pub(super) fn build(
     hm: &Hypeman,
-    guest: &Dir,
-    checksums: Option<&Checksums>,
+    payload: Payload<'_>,
     place: &Target,
     parent: &Dir,
     staged: &str,
@@ -88,7 +94,9 @@ pub(super) fn build(
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
+    let Payload { guest, checksums } = payload;
     if let Some(disk) = &place.disk {
+        refuse_disguise(guest, disk)?;
         let task = copy(guest, disk, parent, Path::new(staged))?;
         copy_all(&[task], hm.threads(), Phase::CopyingDisks, call)?;
         if let Some(checksums) = checksums {
@@ -166,7 +174,10 @@ fn walk<'d>(
                     walk(guest, &inside, &path, built, live, is_left_out, tasks)?;
                 }
             }
-            EntryKind::File => tasks.push(copy(guest, &path, built, &path)?),
+            EntryKind::File => {
+                refuse_disguise(guest, &path)?;
+                tasks.push(copy(guest, &path, built, &path)?);
+            }
             EntryKind::Symlink => {
                 let target = here.read_link(&entry.name)?;
                 check_link(&here.join(&entry.name), &target, &live.join(&path))?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::compare;
-use super::copy::{self, Target};
+use super::copy::{self, Payload, Target};
 use super::exchange::{exchange_all, finish};
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
@@ -90,10 +90,11 @@ fn build(
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
     let guest = store.guest(&snapshot.id)?;
+    let payload = Payload { guest: &guest, checksums };
     let mut files = Vec::new();
     for (place, exchange) in places.iter().zip(&mut journal.exchanges) {
         let parent = Dir::open(&exchange.parent)?;
-        files.extend(copy::build(hm, &guest, checksums, place, &parent, &exchange.staged, target, call)?);
+        files.extend(copy::build(hm, payload, place, &parent, &exchange.staged, target, call)?);
         let built = parent.stat(&exchange.staged)?;
         exchange.inode = built.map(|stat| stat.inode).ok_or_else(|| {
             Error::new(Kind::Internal, format!("{} vanished", parent.join(&exchange.staged).display()))
