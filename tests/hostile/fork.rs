@@ -33,7 +33,8 @@ pub fn every_way() -> Result<(), String> {
         report.tried(&format!("forks in {}", language.as_str()), done);
         report.tried("milliseconds", began.elapsed().as_millis() as u64);
         // Without the snapshot that is read, there is no lock that could stay.
-        report.control(&format!("a lock that is not there, in {}", language.as_str()), play("nosuch").is_err());
+        report
+            .control(&format!("a lock that is not there, in {}", language.as_str()), play("nosuch").is_err());
     }
     report.finish();
     Ok(())

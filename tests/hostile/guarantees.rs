@@ -11,7 +11,8 @@ pub fn every_line() -> Result<(), String> {
     for place in ["core", "ffi", "tests", "bindings", "xtask"] {
         read_sources(&root.join(place), &mut sources)?;
     }
-    let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Promise")).collect();
+    let rows: Vec<_> =
+        text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| Promise")).collect();
     let mut missing = BTreeSet::new();
     let mut named = 0;
     for row in &rows {

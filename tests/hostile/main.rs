@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each harness has the machine for itself.
     arguments.test_threads = Some(1);
-    let trials = STORIES.iter().map(|&(name, story)| Trial::test(name, move || story().map_err(Failed::from)));
+    let trials =
+        STORIES.iter().map(|&(name, story)| Trial::test(name, move || story().map_err(Failed::from)));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

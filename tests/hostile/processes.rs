@@ -53,7 +53,7 @@ pub fn eight() -> Result<(), String> {
         skip("eight_processes with wrong clocks", "faketime", "there is no faketime")?;
     }
     let (tell, told) = mpsc::channel::<String>();
-    let mut start = |language: usize, random: &mut Random| -> Result<Worker, String> {
+    let start = |language: usize, random: &mut Random| -> Result<Worker, String> {
         let clock = match random.below(4) {
             0 if has_faketime => Some("+10y"),
             1 if has_faketime => Some("-10y"),
@@ -88,7 +88,6 @@ pub fn eight() -> Result<(), String> {
     for worker in &mut workers {
         worker.process.kill().and_then(|()| worker.process.wait()).map_err(|e| e.to_string())?;
     }
-    drop(start);
     drop(tell);
 
     // What was acknowledged and not deleted is there, whole.
@@ -123,7 +122,10 @@ pub fn eight() -> Result<(), String> {
     }
     // A name that two snapshots have: two records made by hand.
     let twins = [twin(&data, "twina"), twin(&data, "twinb")];
-    report.control("a name that is there twice", twins.iter().all(|made| *made) && names_twice(&open(&data).unwrap()));
+    report.control(
+        "a name that is there twice",
+        twins.iter().all(|made| *made) && names_twice(&open(&data).unwrap()),
+    );
     report.at_least("kills", 8);
     report.at_least("snapshots made", 20);
     report.finish();
@@ -156,7 +158,8 @@ fn look(hm: &Hypeman, report: &mut Report) {
 fn twin(data: &Path, id: &str) -> bool {
     let record = r#"{"snapshot":{"id":"ID","name":"twin","kind":"Standby","source_instance_id":"i","SourceHypervisor":"qemu","created_at":"2026-01-01T00:00:00Z"},"stored_metadata":{}}"#;
     let at = data.join("snapshots").join(id);
-    fs::create_dir_all(at.join("guest")).is_ok() && fs::write(at.join("snapshot.json"), record.replace("ID", id)).is_ok()
+    fs::create_dir_all(at.join("guest")).is_ok()
+        && fs::write(at.join("snapshot.json"), record.replace("ID", id)).is_ok()
 }
 
 /// Is an owner that will be killed, if that is what this process is for.
@@ -180,11 +183,15 @@ pub fn dead_owner() -> Result<(), String> {
     let temp = scratch();
     let data = temp.path().join("data");
     let hm = open(&data).unwrap();
-    let memory: Vec<u8> = (0..24 << 20).map(|n: u32| if n % 3 == 0 { random.next() as u8 } else { n as u8 }).collect();
+    let memory: Vec<u8> =
+        (0..24 << 20).map(|n: u32| if n % 3 == 0 { random.next() as u8 } else { n as u8 }).collect();
     standby_vm(&hm, "vm", &temp.path().join("vm"), b"disk", &memory);
     hm.close();
-    let clocks: &[Option<&str>] =
-        if Command::new("faketime").arg("--version").output().is_ok() { &[None, Some("+10y"), Some("-10y")] } else { &[None] };
+    let clocks: &[Option<&str>] = if Command::new("faketime").arg("--version").output().is_ok() {
+        &[None, Some("+10y"), Some("-10y")]
+    } else {
+        &[None]
+    };
     let mut fastest = Duration::MAX;
     for clock in clocks {
         let program = Runner::program(&std::env::current_exe().unwrap());
@@ -209,7 +216,10 @@ pub fn dead_owner() -> Result<(), String> {
         });
         let waited = beside.snapshots().wait(&id, call).map_err(|error| error.kind());
         let is_left_alone = waited == Err(hypeman_core::Kind::Timeout) && !was_touched;
-        report.control(&format!("an owner that only sleeps, clock {}", clock.unwrap_or("right")), is_left_alone);
+        report.control(
+            &format!("an owner that only sleeps, clock {}", clock.unwrap_or("right")),
+            is_left_alone,
+        );
         beside.close();
         owner.kill().and_then(|()| owner.wait()).map_err(|e| e.to_string())?;
         let killed = Instant::now();
@@ -232,7 +242,10 @@ pub fn dead_owner() -> Result<(), String> {
     if fastest > Duration::from_millis(50) {
         report.failure(format!("the fastest pick-up took {fastest:?}"));
     }
-    report.tried("microseconds until the fastest pick-up", u64::try_from(fastest.as_micros()).unwrap_or(u64::MAX));
+    report.tried(
+        "microseconds until the fastest pick-up",
+        u64::try_from(fastest.as_micros()).unwrap_or(u64::MAX),
+    );
     report.finish();
     Ok(())
 }

@@ -90,6 +90,11 @@ impl CloudHypervisor {
                 vm.state = "Running";
                 (204, Value::Null)
             }
+            // Drivers ask this to learn what else is in the way.
+            ("vm.snapshot", "Running") => {
+                let words = ["Error from API", "Cannot snapshot VM", "Trying to snapshot while VM is running"];
+                (500, json!(words))
+            }
             ("vm.snapshot", "Paused") => {
                 let directory = body["destination_url"].as_str().unwrap_or_default();
                 match write(Path::new(directory.trim_start_matches("file://")), &vm.disk) {

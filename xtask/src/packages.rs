@@ -13,7 +13,7 @@ enum Probe {
 }
 
 /// Everything that building, testing and showing need, with the package that brings it.
-const NEEDED: [(Probe, &str); 20] = [
+const NEEDED: [(Probe, &str); 21] = [
     (Probe::Program("gcc"), "gcc"),
     (Probe::Program("g++"), "g++"),
     (Probe::File("/usr/include/stdio.h"), "libc6-dev"),
@@ -30,6 +30,7 @@ const NEEDED: [(Probe, &str); 20] = [
     (Probe::Program("lz4"), "lz4"),
     (Probe::Program("dpkg-deb"), "dpkg"),
     (Probe::Program("strace"), "strace"),
+    (Probe::Program("faketime"), "faketime"),
     (Probe::Program("qemu-storage-daemon"), "qemu-system-common"),
     (Probe::File("/sbin/mkfs.ext4"), "e2fsprogs"),
     (Probe::File("/sbin/mkfs.xfs"), "xfsprogs"),

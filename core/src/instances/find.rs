@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-use crate::store::registry::{Registration, ServerMetadata};
+use crate::store::registry::{Registration, ServerMetadata, unless_damaged};
 use crate::types::{CompressionConfig, Disk, HypervisorKind, Instance, InstanceState, Origin, Timestamp};
 
 /// An instance that was found, not yet asked for its state.
@@ -100,8 +100,7 @@ impl Found {
 pub(super) fn all(store: &Store) -> Result<Vec<Found>> {
     let mut found: Vec<_> = store.registrations()?.into_iter().map(Found::registered).collect();
     for id in store.guest_ids()? {
-        // A damaged one never hides the others.
-        if let Ok(Some((metadata, whole))) = store.server_metadata(&id) {
+        if let Some((metadata, whole)) = unless_damaged(store.server_metadata(&id))? {
             found.push(Found::of_server(store, metadata, whole));
         }
     }

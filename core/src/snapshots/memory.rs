@@ -11,9 +11,9 @@ use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::memory::Image;
 use crate::panic::guard;
-use crate::store::payload::Memory;
+use crate::store::Store;
+use crate::store::payload::{Memory, guest_of};
 use crate::store::sidecar::Sidecar;
-use crate::store::{GUEST, Store};
 use crate::sys::dir::Dir;
 use crate::sys::lock::ByteLock;
 use crate::types::{HypervisorKind, MemoryExtent, MemoryRange};
@@ -88,7 +88,7 @@ pub(super) fn pin(store: &Store, id: &str) -> Result<ByteLock> {
 /// Opens the memory file: the raw one as long as it is there.
 fn open(store: &Store, id: &str) -> Result<(Dir, PathBuf, Image, Option<KnownChunks>)> {
     let dir = store.snapshot_dir(id)?;
-    let guest = dir.dir(GUEST)?;
+    let guest = guest_of(&dir, id)?;
     let memory = Memory::find(&guest)?.ok_or_else(|| {
         Error::new(
             Kind::InvalidState,

@@ -46,10 +46,8 @@ pub(super) fn verify(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Verif
     if let Err(error) = record {
         defects.push(unusable(RECORD, error)?);
     }
-    let (guest, files) = dir
-        .dir(GUEST)
-        .and_then(|guest| payload::files(&guest).map(|files| (guest, files)))
-        .map_err(|error| unreadable(id, error))?;
+    let guest = payload::guest_of(&dir, id)?;
+    let files = payload::files(&guest).map_err(|error| error.about(id))?;
     let memory = Memory::find(&guest)?;
 
     let forms = memory.as_ref().map(Memory::forms).unwrap_or_default();
@@ -79,17 +77,6 @@ fn unusable(path: &str, error: Error) -> Result<Defect> {
             message: error.message().to_owned(),
         }),
         _ => Err(error),
-    }
-}
-
-fn unreadable(id: &str, error: Error) -> Error {
-    match error.errno() {
-        Some(libc::ENOENT | libc::ENOTDIR) => {
-            let why =
-                format!("snapshot {id} has no payload: {error}; delete it, or put it back from a backup");
-            Error::new(Kind::Corrupt, why).about(id)
-        }
-        _ => error.about(id),
     }
 }
 

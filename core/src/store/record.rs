@@ -213,8 +213,12 @@ impl Store {
         let id = &record.snapshot.id;
         let dir = self.snapshot_dir(id)?;
         let new = record.to_bytes()?;
-        // A damaged sidecar is left as it is, for `verify` to tell.
-        if let Ok(Some(mut sidecar)) = Sidecar::read_sealed(&dir) {
+        let sidecar = Sidecar::read_sealed(&dir).or_else(|error| match error.kind() {
+            // Left as it is, for `verify` to tell.
+            Kind::Corrupt | Kind::Incompatible => Ok(None),
+            _ => Err(error),
+        });
+        if let Some(mut sidecar) = sidecar? {
             let now = dir.read_if_any(RECORD)?.map(|file| strict::read_bytes(&file, &dir.join(RECORD)));
             sidecar.admit_record(now.transpose()?.as_deref(), &new);
             self.replace_sidecar(&dir, id, &sidecar)?;

@@ -74,6 +74,9 @@ impl Scene {
     /// The scene in `root`, as [`prepare`] made it.
     pub fn of(root: &Path) -> Self {
         let run = root.join("run");
+        // The sweeper before left its own.
+        fs::remove_dir_all(&run).unwrap();
+        copy(&root.join("before"), &run);
         let captured = files(&run.join("web"));
         let hm = open(&run.join("data")).unwrap();
         let id = |name: &str| {

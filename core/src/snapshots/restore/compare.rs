@@ -11,7 +11,6 @@ use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::memory::workers::Priority;
-use crate::store::GUEST;
 use crate::store::checksums::Checksums;
 use crate::store::payload::{self, Memory};
 use crate::sys::dir::Dir;
@@ -23,7 +22,7 @@ use crate::sys::dir::Dir;
 /// `corrupt` where a file is missing, of another length, or was not captured.
 pub(super) fn lists(id: &str, dir: &Dir) -> Result<Option<Checksums>> {
     let Some(checksums) = checksums(dir)? else { return Ok(None) };
-    let guest = dir.dir(GUEST)?;
+    let guest = payload::guest_of(dir, id)?;
     let files = payload::files(&guest)?;
     let forms = Memory::find(&guest)?.as_ref().map(Memory::forms).unwrap_or_default();
     for expected in &checksums.files {
