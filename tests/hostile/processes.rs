@@ -184,7 +184,7 @@ pub fn dead_owner() -> Result<(), String> {
     let data = temp.path().join("data");
     let hm = open(&data).unwrap();
     let memory: Vec<u8> =
-        (0..24 << 20).map(|n: u32| if n % 3 == 0 { random.next() as u8 } else { n as u8 }).collect();
+        (0..4 << 20).map(|n: u32| if n % 3 == 0 { random.next() as u8 } else { n as u8 }).collect();
     standby_vm(&hm, "vm", &temp.path().join("vm"), b"disk", &memory);
     hm.close();
     let clocks: &[Option<&str>] = if Command::new("faketime").arg("--version").output().is_ok() {

@@ -8,7 +8,7 @@
 //! caller must not wait for the VMM, or by the next opener when this process dies.
 
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::disks::refuse_missed;
 use super::plan::{Extent, Plan};
@@ -29,6 +29,9 @@ use crate::types::{Capture, HypervisorKind, InstanceState};
 
 /// QEMU's command line, as the vendor's server keeps it; its restore wants a copy beside the memory.
 const QEMU_CONFIG: &str = "qemu-config.json";
+
+const RESUME_TRIES: u32 = 5;
+const RESUME_PAUSE: Duration = Duration::from_millis(20);
 
 /// A VM from just before its pause until it runs again, with all that must outlive a caller that leaves.
 struct Held {
@@ -108,7 +111,7 @@ pub(super) fn capture(
     match held.pause_and_write(&plan, &target, hm, &mut facts, call) {
         Ok(paused) => {
             if was_running {
-                if let Err(error) = held.vmm.resume() {
+                if let Err(error) = resume(held.vmm.as_mut()) {
                     return Err(held.still_paused(&error, None));
                 }
                 facts.paused_ms = Some(milliseconds(paused));
@@ -190,7 +193,7 @@ impl Held {
         let settled = self.vmm.settle();
         // Tried whatever became of the operation: the guest comes first.
         if self.intent.was_running {
-            self.vmm.resume()?;
+            resume(self.vmm.as_mut())?;
         }
         settled?;
         self.store.clear_intent(self.stage.id())
@@ -213,6 +216,19 @@ impl Held {
             )
         };
         Error::new(Kind::Hypervisor, message).about(instance_id)
+    }
+}
+
+/// Lets the guest run. A call of the kernel that fails here is tried again: the guest does not stay paused because
+/// this process was out of descriptors for a moment.
+fn resume(vmm: &mut dyn Vmm) -> Result<()> {
+    let mut tries = RESUME_TRIES;
+    loop {
+        tries -= 1;
+        match vmm.resume() {
+            Err(error) if error.errno().is_some() && tries > 0 => std::thread::sleep(RESUME_PAUSE),
+            done => return done,
+        }
     }
 }
 

@@ -78,7 +78,7 @@ pub fn every_call() -> Result<(), String> {
             report.failure(format!("{what}: {why}"));
         }
     })?;
-    report.at_least("faults", if is_long() { 10_000 } else { 500 });
+    report.at_least("faults", if is_long() { 10_000 } else { 250 });
     report.finish();
     Ok(())
 }

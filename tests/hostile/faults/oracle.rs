@@ -12,7 +12,7 @@ use super::operations::{Outcome, Scene, settle};
 use crate::scene::{files, open};
 
 /// What an operation may say, by the fault that it met.
-pub fn code_fits(kind: Kind, call: &str, how: &str) -> bool {
+pub fn code_fits(kind: Kind, operation: &str, call: &str, how: &str) -> bool {
     let of_errno: &[Kind] = match how.parse().unwrap_or(0) {
         nix::libc::ENOSPC | nix::libc::EDQUOT => &[Kind::NoSpace],
         nix::libc::EROFS => &[Kind::Permission],
@@ -25,7 +25,9 @@ pub fn code_fits(kind: Kind, call: &str, how: &str) -> bool {
         "socket" | "connect" | "recv" | "send" | "poll" => &[Kind::Hypervisor, Kind::Timeout, Kind::Io],
         _ => &[],
     };
-    of_errno.contains(&kind) || of_call.contains(&kind)
+    // That a VM could not be resumed at once comes before the reason.
+    let is_of_vm = operation.contains("live") && kind == Kind::Hypervisor;
+    of_errno.contains(&kind) || of_call.contains(&kind) || is_of_vm
 }
 
 /// Opens the directory afresh and looks at everything.
