@@ -31,7 +31,10 @@ pub fn every_input() -> Result<(), String> {
         report.tried(&format!("inputs of {name}"), inputs);
         report.at_least(&format!("inputs of {name}"), 3);
     }
-    report.control("a target that panics", std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new("on purpose"))).is_err());
+    report.control(
+        "a target that panics",
+        std::panic::catch_unwind(|| std::panic::resume_unwind(Box::new("on purpose"))).is_err(),
+    );
     report.finish();
     Ok(())
 }

@@ -92,7 +92,8 @@ impl CloudHypervisor {
             }
             // Drivers ask this to learn what else is in the way.
             ("vm.snapshot", "Running") => {
-                let words = ["Error from API", "Cannot snapshot VM", "Trying to snapshot while VM is running"];
+                let words =
+                    ["Error from API", "Cannot snapshot VM", "Trying to snapshot while VM is running"];
                 (500, json!(words))
             }
             ("vm.snapshot", "Paused") => {

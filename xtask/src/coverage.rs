@@ -45,7 +45,11 @@ pub fn coverage() -> Result<()> {
     let mut report = program(tool("llvm-cov")?);
     report.arg("report").arg("--show-branch-summary").arg("--instr-profile").arg(&profile);
     for (n, executable) in executables(&built).into_iter().enumerate() {
-        if n == 0 { report.arg(executable) } else { report.arg("--object").arg(executable) };
+        if n == 0 {
+            report.arg(executable)
+        } else {
+            report.arg("--object").arg(executable)
+        };
     }
     report.arg("--sources").args(LOOKED_AT.map(|place| root().join("core/src").join(place)));
     let text = report.read()?;
@@ -67,8 +71,7 @@ fn executables(messages: &str) -> Vec<String> {
 
 /// A tool of the compiler's own LLVM, whose format it writes.
 fn tool(name: &str) -> Result<PathBuf> {
-    let sysroot =
-        program("rustup").args(["run", TOOLCHAIN, "rustc", "--print", "target-libdir"]).read()?;
+    let sysroot = program("rustup").args(["run", TOOLCHAIN, "rustc", "--print", "target-libdir"]).read()?;
     let libraries = PathBuf::from(sysroot.trim());
     let place = libraries.parent().ok_or("rustc has no directory of libraries")?;
     Ok(place.join("bin").join(format!("{name}{EXE_SUFFIX}")))

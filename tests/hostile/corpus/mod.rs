@@ -69,15 +69,13 @@ pub fn every_language() -> Result<(), String> {
         }
         report.tried("entries answered", labels.len() as u64);
         // What a change to the canary would look like, and a file that others may read.
-        if language == Language::Rust {
+        if language == Language::wanted()[0] {
             fs::write(run.join("canary/secret"), "touched").unwrap();
             report.control("a canary that was touched", files(&run.join("canary")) != canary);
             let path = run.join("data/snapshots/.libhypeman/open");
             fs::write(&path, "").unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
             report.control("a file that others may read", !open_to_others(path.parent().unwrap()).is_empty());
-            let other = expected.replacen("not_found", "ok", 1);
-            report.control("an answer that differs", other != answers);
         }
         fs::remove_dir_all(&run).unwrap();
     }

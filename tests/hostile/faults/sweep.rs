@@ -116,7 +116,8 @@ fn run(scene: &Scene, plan: &Plan<'_>, control: Option<&str>) -> BTreeMap<String
     if let Some(control) = control {
         harm(scene, control);
     }
-    let wrong_code = outcome.as_ref().err().filter(|error| !hit || !code_fits(error.kind(), operation.name, call, how));
+    let wrong_code =
+        outcome.as_ref().err().filter(|error| !hit || !code_fits(error.kind(), operation.name, call, how));
     let wrong_code = wrong_code.map(|error| format!("the code is {}: {error}", error.code()));
     let mut failure = check(scene, operation.name, &outcome).err().or(wrong_code);
     // A write that lies can only be noticed where it is read again: what was there before is what counts.
