@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::sidecar::Sidecar;
-use super::{RECORD, Store, json as strict};
+use super::{RECORD, Store, json as strict, no_snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
 use crate::types::{CompressionConfig, CompressionState, HypervisorKind, Snapshot, SnapshotKind, Timestamp};
@@ -205,7 +205,12 @@ impl Store {
     /// # Errors
     /// `not_found`, `corrupt`, errors of the disk.
     pub(crate) fn record(&self, id: &str) -> Result<Record> {
-        Record::read(&self.snapshot_dir(id)?, id)
+        let dir = self.snapshot_dir(id)?;
+        Record::read(&dir, id).or_else(|error| {
+            // Deleted since: what we hold open lies in the trash, and is no damage.
+            let here = self.snapshot_dir(id)?.stat_self()?;
+            if here.inode == dir.stat_self()?.inode { Err(error) } else { Err(no_snapshot(id)) }
+        })
     }
 
     /// Replaces the record of its snapshot. The caller has the snapshot's job.

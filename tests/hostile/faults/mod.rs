@@ -83,12 +83,15 @@ pub fn every_call() -> Result<(), String> {
     Ok(())
 }
 
+/// Takes what was tried, whether the fault was met, and the code and the failure if there is one.
+type Each<'e> = dyn FnMut(&str, bool, Option<&str>, Option<&str>) + 'e;
+
 /// Runs the sweeper to its end, and gives each thing that it tried to `each`.
 fn sweep_with(
     shim: &Path,
     vmm: &CloudHypervisor,
     orders: &Orders,
-    each: &mut dyn FnMut(&str, bool, Option<&str>, Option<&str>),
+    each: &mut Each<'_>,
 ) -> Result<(), String> {
     vmm.run();
     let mut sweeper = Command::new(std::env::current_exe().unwrap())

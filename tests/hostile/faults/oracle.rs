@@ -23,6 +23,8 @@ pub fn code_fits(kind: Kind, operation: &str, call: &str, how: &str) -> bool {
     // A conversation that breaks is the VMM's fault as far as anyone can tell.
     let of_call: &[Kind] = match call {
         "socket" | "connect" | "recv" | "send" | "poll" => &[Kind::Hypervisor, Kind::Timeout, Kind::Io],
+        // The standard library asks what is in the way of a directory and tells of that.
+        "stat" => &[Kind::Io],
         _ => &[],
     };
     // That a VM could not be resumed at once comes before the reason.
