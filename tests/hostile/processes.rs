@@ -82,12 +82,12 @@ pub fn eight() -> Result<(), String> {
         look(&hm, &mut report);
         let victim = random.below(workers.len());
         let worker = &mut workers[victim];
-        worker.process.kill().and_then(|()| worker.process.wait()).map_err(|e| e.to_string())?;
+        end(&mut worker.process)?;
         workers[victim] = start(worker.language, &mut random)?;
         report.tried("kills", 1);
     }
     for worker in &mut workers {
-        worker.process.kill().and_then(|()| worker.process.wait()).map_err(|e| e.to_string())?;
+        end(&mut worker.process)?;
     }
     drop(tell);
 
@@ -130,6 +130,15 @@ pub fn eight() -> Result<(), String> {
     report.at_least("kills", 8);
     report.at_least("snapshots made", 20);
     report.finish();
+    Ok(())
+}
+
+/// Kills a process, and removes what a wrong clock leaves of one that was killed.
+fn end(process: &mut Child) -> Result<(), String> {
+    process.kill().and_then(|()| process.wait()).map_err(|e| e.to_string())?;
+    for left in ["faketime_shm_", "sem.faketime_sem_"] {
+        let _ = fs::remove_file(format!("/dev/shm/{left}{}", process.id()));
+    }
     Ok(())
 }
 
@@ -239,7 +248,7 @@ pub fn dead_owner() -> Result<(), String> {
             is_left_alone,
         );
         beside.close();
-        owner.kill().and_then(|()| owner.wait()).map_err(|e| e.to_string())?;
+        end(&mut owner)?;
         let killed = Instant::now();
         let next = open(&data).map_err(|e| e.to_string())?;
         while !has_owner(&data, &id)? && killed.elapsed() < Duration::from_secs(20) {
