@@ -1490,7 +1490,7 @@ uint64_t hypeman_memory_size_bytes(const struct hypeman_memory *memory);
 
 /**
  * Fills buffer, of length bytes, from byte offset of the image. Offsets are those of the raw memory file. Every frame
- * of a compressed image is checked before its bytes are used; a raw image is read as it is.
+ * of a compressed image, and every MiB of a raw one that has checksums, is checked before its bytes are used.
  *
  * read_out: how many bytes were read, less than length only where the image ends, 0 at its end and behind it and
  * after an error; NULL is fine. buffer is overwritten whole; what it holds behind what was read is undefined.

@@ -17,16 +17,18 @@ use serde_json::Value;
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let rust = Path::new(env!("CARGO_BIN_EXE_conformance-runner"));
+    let runners = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/runners");
     let cases = case::all(&Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/cases"));
     if std::env::var_os("UPDATE").is_some() {
         update(
             &cases,
-            &Runner::new(Language::Rust, rust, Path::new("")).expect("the runner in Rust was built"),
+            &Runner::new(Language::Rust, &runners, rust, Path::new(""))
+                .expect("the runner in Rust was built"),
         );
     }
     let mut trials = Vec::new();
     for language in Language::wanted() {
-        let runner = Arc::new(Runner::new(language, rust, Path::new(env!("CARGO_TARGET_TMPDIR"))));
+        let runner = Arc::new(Runner::new(language, &runners, rust, Path::new(env!("CARGO_TARGET_TMPDIR"))));
         for (name, path) in &cases {
             let (runner, path) = (Arc::clone(&runner), path.clone());
             trials.push(Trial::test(format!("{name}::{}", language.as_str()), move || {

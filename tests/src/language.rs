@@ -61,26 +61,59 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Prepares the runner of `language`; the one in C is built into `scratch`, `rust` is the one in Rust.
+    /// Prepares the runner of `language` in `runners`, a directory of `runner.c`, `runner.py` and `runner.js`; the one in
+    /// C is built into `scratch`, `rust` is the one in Rust.
     ///
     /// # Errors
     /// Says what is missing and how to get it.
-    pub fn new(language: Language, rust: &Path, scratch: &Path) -> Result<Self, String> {
+    pub fn new(language: Language, runners: &Path, rust: &Path, scratch: &Path) -> Result<Self, String> {
+        match language {
+            Language::Rust => Ok(Self::program(rust)),
+            Language::C => Self::named(language, &runners.join("runner.c"), scratch),
+            Language::Python => Self::named(language, &runners.join("runner.py"), scratch),
+            Language::Node => Self::named(language, &runners.join("runner.js"), scratch),
+        }
+    }
+
+    /// Prepares `source`, a program in `language`, which is not Rust.
+    ///
+    /// # Errors
+    /// Says what is missing and how to get it.
+    pub fn named(language: Language, source: &Path, scratch: &Path) -> Result<Self, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let runners = root.join("tests/conformance/runners");
-        let script = |program: OsString, name: &str| {
-            Ok(Self { program, first: Some(present(runners.join(name))?), library_path: None })
+        let script = |program: OsString| {
+            Ok(Self { program, first: Some(present(source.to_owned())?), library_path: None })
         };
         match language {
-            Language::Rust => Ok(Self { program: rust.into(), first: None, library_path: None }),
-            Language::C => build_c(&root, &present(runners.join("runner.c"))?, scratch),
+            Language::Rust => Err("a program in Rust is built by cargo".to_owned()),
+            Language::C => build_c(&root, &present(source.to_owned())?, scratch),
             Language::Python => {
                 let python = env::var_os("HYPEMAN_PYTHON")
                     .map_or_else(|| root.join(".venv/bin/python"), PathBuf::from);
-                script(python.into(), "runner.py")
+                script(python.into())
             }
-            Language::Node => script("node".into(), "runner.js"),
+            Language::Node => script("node".into()),
         }
+    }
+
+    /// A runner that is `program` itself.
+    pub fn program(program: &Path) -> Self {
+        Self { program: program.into(), first: None, library_path: None }
+    }
+
+    /// The command that starts it, with a clock that is off by `clock` where that is given, in the words of `faketime`.
+    pub fn command(&self, clock: Option<&str>) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(&self.first);
+        if let Some(clock) = clock {
+            // Not by the program of that name, which would stand between a kill and what it is for.
+            command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketime.so.1");
+            command.env("FAKETIME", clock).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        if let Some(library_path) = &self.library_path {
+            command.env("LD_LIBRARY_PATH", library_path);
+        }
+        command
     }
 
     /// Plays the case in `case` and returns what the runner printed.
@@ -88,13 +121,18 @@ impl Runner {
     /// # Errors
     /// When it cannot start, fails, hangs, or says something on its stderr: the library must be silent in its host.
     pub fn play(&self, case: &Path, data: &Path, work: &Path) -> Result<String, String> {
-        let (out, err) = (work.with_file_name("stdout"), work.with_file_name("stderr"));
+        self.run(&[case, data, work], work.parent().unwrap_or(work))
+    }
+
+    /// Runs it with `arguments` and returns what it printed; what it says is kept in `scratch` meanwhile.
+    ///
+    /// # Errors
+    /// As [`Runner::play`].
+    pub fn run(&self, arguments: &[&Path], scratch: &Path) -> Result<String, String> {
+        let (out, err) = (scratch.join("stdout"), scratch.join("stderr"));
         let create = |path: &Path| fs::File::create(path).map_err(|e| format!("{}: {e}", path.display()));
-        let mut command = Command::new(&self.program);
-        command.args(&self.first).arg(case).arg(data).arg(work).stdin(Stdio::null());
-        if let Some(library_path) = &self.library_path {
-            command.env("LD_LIBRARY_PATH", library_path);
-        }
+        let mut command = self.command(None);
+        command.args(arguments).stdin(Stdio::null());
         let mut process = command
             .stdout(create(&out)?)
             .stderr(create(&err)?)
@@ -136,7 +174,10 @@ fn build_c(root: &Path, source: &Path, scratch: &Path) -> Result<Runner, String>
     let library = library
         .canonicalize()
         .map_err(|e| format!("{}: {e}; cargo build --release -p hypeman-ffi makes it", library.display()))?;
-    let program = scratch.join("conformance-runner-c");
+    // Two sets of runners share a scratch directory.
+    let set = source.parent().and_then(Path::parent).and_then(Path::file_name).unwrap_or_default();
+    let stem = source.file_stem().unwrap_or_default().to_string_lossy();
+    let program = scratch.join(format!("{}-{stem}-c", set.to_string_lossy()));
     // A build tree has no link under the soname, which an installation makes.
     let link = scratch.join("libhypeman.so.0");
     let _ = fs::remove_file(&link);
@@ -149,7 +190,7 @@ fn build_c(root: &Path, source: &Path, scratch: &Path) -> Result<Runner, String>
         .arg("-o")
         .arg(&program)
         .arg(&library)
-        .arg("-lcjson")
+        .args(["-lcjson", "-lpthread"])
         .output()
         .map_err(|e| format!("cannot start gcc: {e}; apt-get install gcc libcjson-dev"))?;
     if !gcc.status.success() {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the person who typed it")]
 
 mod bench;
+mod coverage;
 mod demo;
 mod packages;
 mod program;
@@ -18,6 +19,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const USAGE: &str = "\
 cargo xtask setup               install what is missing, build the library and its bindings
 cargo xtask test [--long] [--only STAGE] run every test of every language; the last line is the count
+cargo xtask coverage            lines and branches that the tests go through; target/reports/coverage.txt
 cargo xtask demo                snapshot a running Linux VM from Python, Node and C, and restore it
 cargo xtask bench [--quick] [--only ID] measure against the stock tools; target/reports/bench.json and .svg";
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["setup"] => setup::setup().map(|()| ExitCode::SUCCESS),
         ["test", options @ ..] => test::test(options),
+        ["coverage"] => coverage::coverage().map(|()| ExitCode::SUCCESS),
         ["demo"] => demo::demo(),
         ["bench", options @ ..] => bench::bench(options),
         _ => Err(USAGE.into()),

@@ -40,6 +40,7 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::File("/sbin/mkfs.ext4"), "e2fsprogs"),
     (Probe::File("/sbin/mkfs.xfs"), "xfsprogs"),
     (Probe::File("/sbin/mkfs.btrfs"), "btrfs-progs"),
+    (Probe::Program("faketime"), "faketime"),
 ];
 
 impl Probe {

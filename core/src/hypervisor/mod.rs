@@ -54,6 +54,9 @@ impl Peer {
     fn of(stream: &UnixStream, api_socket: &Path, vmm: &str) -> Result<Self> {
         let (pid, uid) = socket::peer(stream).map_err(|e| Error::io("ask who listens at", api_socket, &e))?;
         let start_ticks = process::start_ticks(pid).map_err(|e| {
+            if e.kind() != std::io::ErrorKind::NotFound {
+                return Error::io("read", format!("/proc/{pid}/stat"), &e);
+            }
             let shown = api_socket.display();
             let seen = format!("the {vmm} at {shown} is process {pid}, which is not seen here ({e})");
             Error::new(Kind::NotSupported, seen).at(api_socket).note(format!(

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-use crate::store::registry::{ForkedFrom, Registration, ServerMetadata};
+use crate::store::registry::{ForkedFrom, Registration, ServerMetadata, unless_damaged};
 use crate::types::{CompressionConfig, Disk, HypervisorKind, Instance, InstanceState, Origin, Timestamp};
 
 /// An instance that was found, not yet asked for its state.
@@ -159,8 +159,7 @@ impl Found {
 pub(crate) fn all(store: &Store) -> Result<Vec<Found>> {
     let mut found: Vec<_> = store.registrations()?.into_iter().map(Found::registered).collect();
     for id in store.guest_ids()? {
-        // A damaged one never hides the others.
-        if let Ok(Some((metadata, whole))) = store.server_metadata(&id) {
+        if let Some((metadata, whole)) = unless_damaged(store.server_metadata(&id))? {
             found.push(Found::of_server(store, metadata, whole));
         }
     }

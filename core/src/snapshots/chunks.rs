@@ -82,7 +82,7 @@ impl Chunks<'_> {
 }
 
 /// Why there is no checksum of a chunk.
-enum Failure {
+pub(super) enum Failure {
     /// The call ended.
     Stopped(Error),
     /// The file cannot be read there.
@@ -93,17 +93,22 @@ enum Failure {
 struct Open {
     number: usize,
     file: File,
-    /// The hole and the data behind it that were found last: to look for the end of long ones again for every chunk
-    /// would take longer than to read them.
+    extents: Extents,
+}
+
+/// The hole and the data behind it that were found last: to look for the end of long ones again for every chunk would
+/// take longer than to read them.
+#[derive(Default)]
+pub(super) struct Extents {
     known: Range<u64>,
     data_start: u64,
 }
 
-impl Open {
-    /// The first extent of data that ends after `at`, from `at` on; nothing at the end of all offsets.
-    fn data_from(&mut self, at: u64) -> io::Result<Range<u64>> {
+impl Extents {
+    /// The first extent of data in `file` that ends after `at`, from `at` on; nothing at the end of all offsets.
+    fn data_from(&mut self, file: &File, at: u64) -> io::Result<Range<u64>> {
         if !self.known.contains(&at) {
-            let data = next_data(&self.file, at)?.unwrap_or(u64::MAX..u64::MAX);
+            let data = next_data(file, at)?.unwrap_or(u64::MAX..u64::MAX);
             (self.known, self.data_start) = (at..data.end, data.start);
         }
         Ok(self.data_start.max(at)..self.known.end)
@@ -124,36 +129,53 @@ impl Worker<'_> {
             Some(open) if open.number == place.file => open,
             _ => {
                 let file = self.chunks.guest.read(path).map_err(Failure::Unreadable)?;
-                Open { number: place.file, file, known: 0..0, data_start: 0 }
+                Open { number: place.file, file, extents: Extents::default() }
             }
         };
         let start = place.chunk * self.chunks.chunk_bytes;
         let end = start.saturating_add(self.chunks.chunk_bytes).min(*size_bytes);
-        let unreadable = |e| Failure::Unreadable(Error::io("read", self.chunks.guest.join(path), &e));
-        let mut sum = XxHash3_64::new();
-        let mut at = start;
-        while at < end {
-            let data = open.data_from(at).map_err(unreadable)?;
-            let (hole_end, data_end) = (data.start.min(end), data.end.min(end));
-            while at < hole_end {
-                let part = (hole_end - at).min(ZEROS.len() as u64);
-                sum.write(ZEROS.get(..part as usize).unwrap_or_default());
-                at += part;
-            }
-            while at < data_end {
-                self.crew.check().map_err(Failure::Stopped)?;
-                let part = (data_end - at).min(BUFFER_BYTES as u64);
-                self.buffer.resize(part as usize, 0);
-                let bytes = self.buffer.as_mut_slice();
-                open.file.read_exact_at(bytes, at).map_err(unreadable)?;
-                sum.write(bytes);
-                at += part;
-            }
-        }
+        let check = || self.crew.check();
+        let sum = checksum(&open.file, start..end, &mut open.extents, &mut self.buffer, &check);
+        let sum = sum.map_err(|failure| match failure {
+            Failure::Unreadable(error) => Failure::Unreadable(error.at(self.chunks.guest.join(path))),
+            stopped => stopped,
+        })?;
         if self.chunks.priority == Priority::Background {
             drop_cache(&open.file, start..end);
         }
         self.open = Some(open);
-        Ok(sum.finish())
+        Ok(sum)
     }
+}
+
+/// The checksum of a part of `file`, by way of `buffer`.
+pub(super) fn checksum(
+    file: &File,
+    part: Range<u64>,
+    extents: &mut Extents,
+    buffer: &mut Vec<u8>,
+    check: &dyn Fn() -> Result<()>,
+) -> Result<u64, Failure> {
+    let unreadable = |e| Failure::Unreadable(Error::os("read", "a file of the payload", &e));
+    let mut sum = XxHash3_64::new();
+    let (mut at, end) = (part.start, part.end);
+    while at < end {
+        let data = extents.data_from(file, at).map_err(unreadable)?;
+        let (hole_end, data_end) = (data.start.min(end), data.end.min(end));
+        while at < hole_end {
+            let part = (hole_end - at).min(ZEROS.len() as u64);
+            sum.write(ZEROS.get(..part as usize).unwrap_or_default());
+            at += part;
+        }
+        while at < data_end {
+            check().map_err(Failure::Stopped)?;
+            let part = (data_end - at).min(BUFFER_BYTES as u64);
+            buffer.resize(part as usize, 0);
+            let bytes = buffer.as_mut_slice();
+            file.read_exact_at(bytes, at).map_err(unreadable)?;
+            sum.write(bytes);
+            at += part;
+        }
+    }
+    Ok(sum.finish())
 }

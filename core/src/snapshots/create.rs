@@ -99,9 +99,8 @@ pub(crate) fn create(
         Some(bytes) => Some(bytes),
         None => memory_bytes(&stage, &sidecar.capture)?,
     };
-    let sidecar = sidecar.to_bytes()?;
     call.check()?;
-    let job = stage.publish(&record, &sidecar, is_to_compress)?;
+    let job = stage.publish(&record, sidecar, is_to_compress)?;
     // The snapshot is there and its job is noted: what cannot start now, the next opener starts.
     drop(job);
     if let Some(image) = image {

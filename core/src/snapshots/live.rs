@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::disks::refuse_missed;
 use super::last::copy_last;
@@ -33,6 +33,9 @@ use crate::types::{Capture, HypervisorKind, InstanceState};
 
 /// QEMU's command line, as the vendor's server keeps it; its restore wants a copy beside the memory.
 const QEMU_CONFIG: &str = "qemu-config.json";
+
+const RESUME_TRIES: u32 = 5;
+const RESUME_PAUSE: Duration = Duration::from_millis(20);
 
 /// A VM from just before its pause until it runs again, with all that must outlive a caller that leaves.
 struct Held {
@@ -141,7 +144,7 @@ pub(super) fn capture(
         Ok(paused) => {
             let memory = held.vmm.kept_memory();
             if was_running {
-                if let Err(error) = held.vmm.resume() {
+                if let Err(error) = resume(held.vmm.as_mut()) {
                     return Err(held.still_paused(&error, None));
                 }
                 facts.paused_ms = Some(milliseconds(paused));
@@ -258,7 +261,7 @@ impl Held {
         let settled = self.vmm.settle();
         // Tried whatever became of the operation: the guest comes first.
         if self.intent.was_running {
-            self.vmm.resume()?;
+            resume(self.vmm.as_mut())?;
         }
         settled?;
         self.store.clear_intent(self.stage.id())
@@ -281,6 +284,19 @@ impl Held {
             )
         };
         Error::new(Kind::Hypervisor, message).about(instance_id)
+    }
+}
+
+/// Lets the guest run. A call of the kernel that fails here is tried again: the guest does not stay paused because
+/// this process was out of descriptors for a moment.
+fn resume(vmm: &mut dyn Vmm) -> Result<()> {
+    let mut tries = RESUME_TRIES;
+    loop {
+        tries -= 1;
+        match vmm.resume() {
+            Err(error) if error.errno().is_some() && tries > 0 => std::thread::sleep(RESUME_PAUSE),
+            done => return done,
+        }
     }
 }
 

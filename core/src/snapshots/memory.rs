@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::known_chunks::KnownChunks;
 use super::ranges::ranges;
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
@@ -11,7 +12,7 @@ use crate::hypeman::Hypeman;
 use crate::memory::Image;
 use crate::panic::guard;
 use crate::store::Store;
-use crate::store::payload::Memory;
+use crate::store::payload::{Memory, guest_of};
 use crate::store::sidecar::Sidecar;
 use crate::sys::dir::Dir;
 use crate::sys::lock::ByteLock;
@@ -97,7 +98,8 @@ pub(super) fn pin(store: &Store, id: &str) -> Result<ByteLock> {
 
 /// Opens the memory file: the raw one as long as it is there.
 fn open(store: &Store, id: &str) -> Result<(Dir, PathBuf, Image)> {
-    let guest = store.guest(id)?;
+    let dir = store.snapshot_dir(id)?;
+    let guest = guest_of(&dir, id)?;
     let memory = Memory::find(&guest)?.ok_or_else(|| {
         Error::new(
             Kind::InvalidState,
@@ -114,7 +116,13 @@ fn open(store: &Store, id: &str) -> Result<(Dir, PathBuf, Image)> {
         }
         _ => {
             let (path, file) = named(&memory.name);
-            let image = Image::raw(file?).map_err(|error| error.at(&path))?;
+            let file = file?;
+            let known = KnownChunks::of(&dir, &memory, &file).map_err(|error| error.at(&path))?;
+            let image = Image::raw(file).map_err(|error| error.at(&path))?;
+            let image = match known {
+                Some(known) => image.checked_by(move |offset, bytes| known.check(offset, bytes)),
+                None => image,
+            };
             (path, image)
         }
     };
@@ -140,11 +148,12 @@ impl MemoryImage {
     /// Fills `buffer` from byte `offset` of the image, and returns how much of it: less only where the image ends,
     /// nothing at its end and behind it.
     ///
-    /// Every frame of a compressed image is checked before its bytes are used; a raw image is read as it is.
+    /// What is damaged is found before its bytes are used: a frame of a compressed image, and a chunk of 1 MiB of a
+    /// raw one when it is first read. A raw image without checksums, yet or at all, is read as it is.
     ///
     /// # Errors
-    /// `corrupt`, with its offset in the file, where a frame that is needed is damaged: other frames can be read all
-    /// the same. What `buffer` holds after an error is undefined. Errors of the disk.
+    /// `corrupt`, with its offset in the file, where a frame or chunk that is needed is damaged: others can be read
+    /// all the same. What `buffer` holds after an error is undefined. Errors of the disk.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         guard(|| self.image.read_at(offset, buffer)).map_err(|error| self.context(error))
     }

@@ -14,6 +14,7 @@ mod inspect;
 mod job;
 mod jobs;
 mod kept;
+mod known_chunks;
 mod last;
 mod list;
 mod live;

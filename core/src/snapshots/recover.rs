@@ -115,8 +115,12 @@ fn wake(intent: &Intent) -> Result<bool> {
     Ok(false)
 }
 
-/// Tells whether the VMM that was paused is still there.
+/// Tells whether the VMM that was paused is still there. Where that cannot be found out just now, it counts as alive:
+/// its VM would stay paused for ever if the note of it were forgotten.
 pub(super) fn is_alive(boot_id: &str, peer: &Peer) -> bool {
-    process::boot_id().is_ok_and(|now| now == boot_id)
-        && process::start_ticks(peer.pid).is_ok_and(|start| start == peer.start_ticks)
+    process::boot_id().map_or(true, |now| now == boot_id)
+        && match process::start_ticks(peer.pid) {
+            Ok(start) => start == peer.start_ticks,
+            Err(error) => !matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)),
+        }
 }

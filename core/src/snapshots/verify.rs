@@ -33,9 +33,6 @@ pub(super) fn verify(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Verif
     let _pin = if hm.options().read_only { None } else { Some(pin(store, id)?) };
     let dir = store.snapshot_dir(id)?;
     let mut defects = Vec::new();
-    if let Err(error) = Record::read(&dir, id) {
-        defects.push(unusable(RECORD, error)?);
-    }
     let checksums = match checksums(&dir) {
         Ok(checksums) => checksums,
         Err(error) => {
@@ -43,10 +40,14 @@ pub(super) fn verify(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Verif
             None
         }
     };
-    let (guest, files) = dir
-        .dir(GUEST)
-        .and_then(|guest| payload::files(&guest).map(|files| (guest, files)))
-        .map_err(|error| unreadable(id, error))?;
+    let knows_record = defects.is_empty();
+    let record =
+        Record::read(&dir, id).and_then(|_| if knows_record { Sidecar::check_record(&dir) } else { Ok(()) });
+    if let Err(error) = record {
+        defects.push(unusable(RECORD, error)?);
+    }
+    let guest = payload::guest_of(&dir, id)?;
+    let files = payload::files(&guest).map_err(|error| error.about(id))?;
     let memory = Memory::find(&guest)?;
 
     let forms = memory.as_ref().map(Memory::forms).unwrap_or_default();
@@ -60,9 +61,8 @@ pub(super) fn verify(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Verif
 }
 
 /// The checksums in the sidecar of the snapshot in `dir`; `None` where there are none that this version knows.
-fn checksums(dir: &Dir) -> Result<Option<Checksums>> {
-    Sidecar::check_seal(dir)?;
-    let sidecar = Sidecar::read(dir)?;
+pub(super) fn checksums(dir: &Dir) -> Result<Option<Checksums>> {
+    let sidecar = Sidecar::read_sealed(dir)?;
     Ok(sidecar.and_then(|sidecar| sidecar.checksums).filter(Checksums::is_known))
 }
 
@@ -77,17 +77,6 @@ fn unusable(path: &str, error: Error) -> Result<Defect> {
             message: error.message().to_owned(),
         }),
         _ => Err(error),
-    }
-}
-
-fn unreadable(id: &str, error: Error) -> Error {
-    match error.errno() {
-        Some(libc::ENOENT | libc::ENOTDIR) => {
-            let why =
-                format!("snapshot {id} has no payload: {error}; delete it, or put it back from a backup");
-            Error::new(Kind::Corrupt, why).about(id)
-        }
-        _ => error.about(id),
     }
 }
 
@@ -227,7 +216,7 @@ impl Verification<'_> {
 }
 
 /// Does `work` on another thread, and tells the caller how far it is, who may end it.
-fn watched(
+pub(super) fn watched(
     call: &mut Call<'_>,
     progress: &dyn Fn() -> (u64, u64),
     work: impl FnOnce(&Limit) -> Result<()> + Send,

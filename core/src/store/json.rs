@@ -34,7 +34,11 @@ pub(crate) fn read_text(file: &File, path: &Path) -> Result<String> {
     String::from_utf8(read_bytes(file, path)?).map_err(|e| damaged(path, e))
 }
 
-fn read_bytes(file: &File, path: &Path) -> Result<Vec<u8>> {
+/// Reads all of a file of at most the same size.
+///
+/// # Errors
+/// `corrupt`, errors of the disk.
+pub(crate) fn read_bytes(file: &File, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, &e))?;
     if bytes.len() as u64 > MAX_BYTES {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{GUEST, Store};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::hypervisor::MEMORY_FILES;
 use crate::sys::dir::{Dir, EntryKind};
 use crate::types::{Algorithm, PayloadFile};
@@ -59,6 +59,11 @@ impl Memory {
         Some((self.path_of(&self.compressed_name(algorithm)), algorithm))
     }
 
+    /// The path of the raw file, there or not.
+    pub(crate) fn raw_path(&self) -> String {
+        self.path_of(&self.name)
+    }
+
     fn path_of(&self, name: &str) -> String {
         self.directory.join(name).to_string_lossy().into_owned()
     }
@@ -111,9 +116,24 @@ fn walk(dir: &Dir, prefix: &Path, found: &mut Vec<PayloadFile>) -> Result<()> {
     Ok(())
 }
 
+/// Opens the payload of the snapshot `id` in `dir`.
+///
+/// # Errors
+/// `corrupt` where there is none; errors of the disk.
+pub(crate) fn guest_of(dir: &Dir, id: &str) -> Result<Dir> {
+    dir.dir(GUEST).map_err(|error| match error.errno() {
+        Some(libc::ENOENT | libc::ENOTDIR) => {
+            let why =
+                format!("snapshot {id} has no payload: {error}; delete it, or put it back from a backup");
+            Error::new(Kind::Corrupt, why).about(id)
+        }
+        _ => error.about(id),
+    })
+}
+
 impl Store {
     /// Opens the payload of snapshot `id`.
     pub(crate) fn guest(&self, id: &str) -> Result<Dir> {
-        self.snapshot_dir(id)?.dir(GUEST)
+        guest_of(&self.snapshot_dir(id)?, id)
     }
 }

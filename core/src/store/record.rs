@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{RECORD, Store, json as strict};
+use super::sidecar::Sidecar;
+use super::{RECORD, Store, json as strict, no_snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
 use crate::types::{CompressionConfig, CompressionState, HypervisorKind, Snapshot, SnapshotKind, Timestamp};
@@ -210,15 +211,31 @@ impl Store {
     /// # Errors
     /// `not_found`, `corrupt`, errors of the disk.
     pub(crate) fn record(&self, id: &str) -> Result<Record> {
-        Record::read(&self.snapshot_dir(id)?, id)
+        let dir = self.snapshot_dir(id)?;
+        Record::read(&dir, id).or_else(|error| {
+            // Deleted since: what we hold open lies in the trash, and is no damage.
+            let here = self.snapshot_dir(id)?.stat_self()?;
+            if here.inode == dir.stat_self()?.inode { Err(error) } else { Err(no_snapshot(id)) }
+        })
     }
 
     /// Replaces the record of its snapshot. The caller has the snapshot's job.
     pub(crate) fn rewrite(&self, record: &Record) -> Result<()> {
         let id = &record.snapshot.id;
         let dir = self.snapshot_dir(id)?;
+        let new = record.to_bytes()?;
+        let sidecar = Sidecar::read_sealed(&dir).or_else(|error| match error.kind() {
+            // Left as it is, for `verify` to tell.
+            Kind::Corrupt | Kind::Incompatible => Ok(None),
+            _ => Err(error),
+        });
+        if let Some(mut sidecar) = sidecar? {
+            let now = dir.read_if_any(RECORD)?.map(|file| strict::read_bytes(&file, &dir.join(RECORD)));
+            sidecar.admit_record(now.transpose()?.as_deref(), &new);
+            self.replace_sidecar(&dir, id, &sidecar)?;
+        }
         let scratch = &self.private()?.staging;
-        self.durable.replace(&dir, RECORD, &record.to_bytes()?, scratch, &format!("{id}.json"))?;
+        self.durable.replace(&dir, RECORD, &new, scratch, &format!("{id}.json"))?;
         self.note_change(id);
         Ok(())
     }

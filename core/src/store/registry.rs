@@ -83,6 +83,15 @@ const SCRATCH: &str = ".scratch";
 
 pub(crate) const SERVER_METADATA: &str = "metadata.json";
 
+/// A damaged entry never hides the others, nor does one that is another user's. Anything else may concern all of them:
+/// an instance that could not be read just now must not be taken for one that is not there.
+pub(crate) fn unless_damaged<T>(read: Result<Option<T>>) -> Result<Option<T>> {
+    read.or_else(|error| match (error.kind(), error.errno()) {
+        (Kind::Corrupt, _) | (_, Some(libc::EACCES | libc::EPERM | libc::ENOTDIR)) => Ok(None),
+        _ => Err(error),
+    })
+}
+
 impl Store {
     /// Every registered instance that can be read, by id.
     pub(crate) fn registrations(&self) -> Result<Vec<Registration>> {
@@ -90,10 +99,7 @@ impl Store {
         let mut found = Vec::new();
         for entry in private.instances.entries()? {
             let Some(id) = entry.name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
-            // A damaged one never hides the others.
-            if let Ok(Some(registration)) = self.registration(id) {
-                found.push(registration);
-            }
+            found.extend(unless_damaged(self.registration(id))?);
         }
         Ok(found)
     }

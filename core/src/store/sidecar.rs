@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use twox_hash::XxHash3_64;
 
 use super::checksums::Checksums;
-use super::{SIDECAR, Store, json};
+use super::{RECORD, SIDECAR, Store, json};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
 use crate::types::{Capture, Disk, WorkingSet};
@@ -36,6 +36,10 @@ pub(crate) struct Sidecar {
     /// What a VM wanted first after a restore, once one was served page by page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) working_set: Option<WorkingSet>,
+    /// The xxh3-64 of the record as libhypeman wrote it last, and before that: a power cut between the two writes
+    /// leaves either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    record_xxh3: Vec<String>,
     /// The xxh3-64 of this file.
     #[serde(default)]
     sidecar_xxh3: String,
@@ -55,13 +59,15 @@ pub(crate) struct OutsideDisk {
 
 impl Sidecar {
     pub(crate) fn new(capture: Capture, disks: Vec<OutsideDisk>, inside_disks: Vec<Disk>) -> Self {
-        let (memory_bytes, checksums, working_set, others) = (None, None, None, Map::new());
+        let (memory_bytes, record_xxh3, checksums, working_set, others) =
+            (None, Vec::new(), None, None, Map::new());
         Self {
             format: FORMAT,
             capture,
             disks,
             inside_disks,
             memory_bytes,
+            record_xxh3,
             checksums,
             working_set,
             sidecar_xxh3: UNSEALED.to_owned(),
@@ -91,7 +97,50 @@ impl Sidecar {
         let path = dir.join(SIDECAR);
         let mut text = json::read_text(&file, &path)?;
         let seal = take_seal(&mut text).ok_or_else(|| json::damaged(&path, "it has lost its checksum"))?;
-        if seal == digits(&text) { Ok(()) } else { Err(json::damaged(&path, "its checksum does not match")) }
+        if seal == digits(text.as_bytes()) {
+            Ok(())
+        } else {
+            Err(json::damaged(&path, "its checksum does not match"))
+        }
+    }
+
+    /// Reads the sidecar of the snapshot in `dir`, if it has one, and compares it with its seal.
+    ///
+    /// # Errors
+    /// As [`Sidecar::check_seal`].
+    pub(crate) fn read_sealed(dir: &Dir) -> Result<Option<Self>> {
+        Self::check_seal(dir)?;
+        Self::read(dir)
+    }
+
+    /// Notes that the record may be `new` from now on, beside what it is now.
+    pub(crate) fn admit_record(&mut self, now: Option<&[u8]>, new: &[u8]) {
+        self.record_xxh3 = now.into_iter().chain([new]).map(digits).collect();
+        self.record_xxh3.dedup();
+    }
+
+    /// Compares the record of the snapshot in `dir` with what libhypeman wrote. A snapshot of someone else's has
+    /// nothing to compare with.
+    ///
+    /// # Errors
+    /// `corrupt` where it is not as it was written; errors of the disk.
+    pub(crate) fn check_record(dir: &Dir) -> Result<()> {
+        let mut written = Vec::new();
+        loop {
+            let now = Self::read_sealed(dir)?.map(|sidecar| sidecar.record_xxh3).unwrap_or_default();
+            let path = dir.join(RECORD);
+            let record = dir.read_if_any(RECORD)?.map(|file| json::read_bytes(&file, &path)).transpose()?;
+            let is_known = record.is_none_or(|record| now.contains(&digits(&record)));
+            if now.is_empty() || is_known {
+                return Ok(());
+            }
+            // Unless someone rewrote both between our two looks.
+            if now == written {
+                let why = "its bytes are not what libhypeman wrote: they were damaged, or changed by another program";
+                return Err(json::damaged(&path, why));
+            }
+            written = now;
+        }
     }
 
     /// The bytes to write: JSON, sealed.
@@ -99,7 +148,7 @@ impl Sidecar {
         let failed = |why: String| Error::new(Kind::Internal, format!("cannot write a sidecar: {why}"));
         let mut text = serde_json::to_string_pretty(self).map_err(|e| failed(e.to_string()))?;
         take_seal(&mut text).ok_or_else(|| failed("it has no place for its checksum".to_owned()))?;
-        let sealed = format!("{SEAL}{}", digits(&text));
+        let sealed = format!("{SEAL}{}", digits(text.as_bytes()));
         Ok(text.replacen(&format!("{SEAL}{UNSEALED}"), &sealed, 1).into_bytes())
     }
 }
@@ -121,8 +170,8 @@ fn take_seal(text: &mut String) -> Option<String> {
     Some(seal)
 }
 
-fn digits(text: &str) -> String {
-    format!("{:016x}", XxHash3_64::oneshot(text.as_bytes()))
+fn digits(bytes: &[u8]) -> String {
+    format!("{:016x}", XxHash3_64::oneshot(bytes))
 }
 
 #[cfg(test)]

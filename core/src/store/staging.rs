@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::sidecar::Sidecar;
 use super::{GUEST, RECORD, SIDECAR, Store};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::{Dir, EntryKind};
@@ -61,11 +62,17 @@ impl Stage {
 
     /// Makes this a snapshot, durably: all or nothing, in the order of design §5. A note is left that its
     /// checksums, and its compression if it `compresses`, must come to an end. Returns the job for that.
-    pub(crate) fn publish(mut self, record: &[u8], sidecar: &[u8], compresses: bool) -> Result<ByteLock> {
+    pub(crate) fn publish(
+        mut self,
+        record: &[u8],
+        mut sidecar: Sidecar,
+        compresses: bool,
+    ) -> Result<ByteLock> {
         let (snapshots, private) = (self.store.snapshots()?, self.store.private()?);
         let durable = self.store.durable;
         let dir = private.staging.dir(&self.id)?;
-        durable.write_new(&dir, SIDECAR, sidecar)?;
+        sidecar.admit_record(None, record);
+        durable.write_new(&dir, SIDECAR, &sidecar.to_bytes()?)?;
         durable.create(&dir, RECORD, record)?;
         if compresses {
             self.store.begin_job(&self.id)?;

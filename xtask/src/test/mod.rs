@@ -35,7 +35,7 @@ impl From<Counts> for Outcome {
 }
 
 /// In the order in which a broken change is found soonest. Whatever `setup` cannot do, the others miss.
-const STAGES: [Stage; 12] = [
+const STAGES: [Stage; 13] = [
     Stage { name: "setup", run: |_| setup::setup().map(|()| Counts::ONE_PASSED.into()) },
     Stage { name: "fmt", run: |_| check(cargo().args(["fmt", "--all", "--check"])) },
     Stage { name: "clippy", run: |_| check(cargo().args(CLIPPY)) },
@@ -44,6 +44,7 @@ const STAGES: [Stage; 12] = [
     Stage { name: "conformance", run: |_| cargo_tests(&CONFORMANCE) },
     Stage { name: "e2e", run: |_| cargo_tests(&["--package=hypeman-tests", "--test=e2e"]) },
     Stage { name: "crash", run: |is_long| faults::tests("crash", is_long) },
+    Stage { name: "hostile", run: |is_long| faults::tests("hostile", is_long) },
     Stage { name: "python", run: |_| python_tests() },
     Stage { name: "node", run: |_| node_tests() },
     Stage { name: "readme", run: |_| readme::readme().map(Outcome::from) },

@@ -73,7 +73,8 @@ class MemoryImage:
     def read_at(self, offset: int, length: int) -> bytes:
         """Reads ``length`` bytes from ``offset`` on: fewer only where the image ends, none behind it.
 
-        Every frame of a compressed image is checked before its bytes are used; a raw image is read as it is.
+        Every frame of a compressed image, and every MiB of a raw one that has checksums, is checked before its
+        bytes are used.
 
         Raises `CorruptError` where what is needed is damaged: the rest can be read all the same. `StorageError`;
         ``OverflowError`` for a negative offset or length.

@@ -26,12 +26,17 @@ const RAW_PIECE_BYTES: u64 = 64 << 10;
 /// The same where all of it is read.
 const RAW_PASSING_BYTES: u64 = 2 << 20;
 
+/// Compares bytes of a raw image with what is known of them: from an offset on, so many.
+type Check = Box<dyn Fn(u64, u64) -> Result<()> + Send + Sync>;
+
 /// An open image. Any number of threads may read at once; what one of them finds damaged concerns no other.
 pub(crate) struct Image {
     file: File,
     raw_bytes: u64,
     /// `None` for a raw file.
     compressed: Option<Compressed>,
+    /// What is known of a raw image, so that damage is found before its bytes are used.
+    check: Option<Check>,
 }
 
 /// What reading a compressed file takes.
@@ -70,7 +75,22 @@ impl Piece {
 impl Image {
     /// Opens the raw image in `file`.
     pub(crate) fn raw(file: File) -> Result<Self> {
-        Ok(Self { raw_bytes: raw_bytes(&file)?, file, compressed: None })
+        Ok(Self { raw_bytes: raw_bytes(&file)?, file, compressed: None, check: None })
+    }
+
+    /// The same raw image, whose bytes from an offset on, so many of them, pass `check` before they are used. Frames of a
+    /// compressed one have checksums of their own.
+    #[must_use]
+    pub(crate) fn checked_by(
+        mut self,
+        check: impl Fn(u64, u64) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.check = Some(Box::new(check));
+        self
+    }
+
+    fn check(&self, at: u64, bytes: u64) -> Result<()> {
+        self.check.as_ref().map_or(Ok(()), |check| check(at, bytes))
     }
 
     /// Opens the compressed image in `file`.
@@ -86,7 +106,7 @@ impl Image {
         let raw_bytes = places.raw_bytes();
         let cache = Cache::new(CACHE_BYTES);
         let compressed = Compressed { algorithm, places, cache, idle: Mutex::new(Vec::new()) };
-        Ok(Self { file, raw_bytes, compressed: Some(compressed) })
+        Ok(Self { file, raw_bytes, compressed: Some(compressed), check: None })
     }
 
     /// The same image, which keeps at most `cache_bytes` of decoded memory.
@@ -117,6 +137,7 @@ impl Image {
         let wanted = buffer.len().min(left);
         let (buffer, _) = buffer.split_at_mut(wanted);
         let Some(compressed) = &self.compressed else {
+            self.check(offset, wanted as u64)?;
             read_raw(&self.file, buffer, offset)?;
             return Ok(wanted);
         };
@@ -170,9 +191,14 @@ impl Image {
             .map_err(|e| Error::os("find the holes of", "the raw memory", &e))?
             .map_or(self.raw_bytes, |data| data.start.min(self.raw_bytes));
         if data > start {
-            return Ok(Piece { at: start, bytes: data - start, memory: None });
+            // A long hole is not compared as a whole for the sake of one page of it.
+            let bytes =
+                if self.check.is_some() { (data - start).min(RAW_PASSING_BYTES) } else { data - start };
+            self.check(start, bytes)?;
+            return Ok(Piece { at: start, bytes, memory: None });
         }
         let bytes = end.saturating_sub(start);
+        self.check(start, bytes)?;
         buffer.truncate(bytes as usize);
         grow(buffer, bytes)?;
         read_raw(&self.file, buffer, start)?;

@@ -12,7 +12,7 @@ mod recover;
 use self::plan::Plan;
 use super::memory::pin;
 use super::restore::copy::Extent;
-use super::restore::{self, load, place};
+use super::restore::{self, compare, load, place};
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
@@ -96,7 +96,8 @@ fn make(
 ) -> Result<Option<u64>> {
     let store = hm.writable_store()?;
     let extent = Extent::of(target, &request.restore);
-    let files = place::build(hm, snapshot, &plan.targets, journal, extent, call)?;
+    let checksums = compare::lists(&snapshot.id, &store.snapshot_dir(&snapshot.id)?)?;
+    let files = place::build(hm, snapshot, checksums.as_ref(), &plan.targets, journal, extent, call)?;
     call.check()?;
     // A load that fails leaves no instance, and so no copy: there it is counted when the guest is about to run.
     let generation = match target {

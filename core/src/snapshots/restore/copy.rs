@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
+use super::compare::{copies, refuse_disguise};
 use super::moved::Moved;
 use crate::call::{Call, Phase};
 use crate::copy::{Task, copy_all};
@@ -12,6 +13,7 @@ use crate::hypeman::Hypeman;
 use crate::hypervisor::CAPTURE_DIRECTORY;
 use crate::instances::Found;
 use crate::memory;
+use crate::store::checksums::Checksums;
 use crate::store::payload::Memory;
 use crate::store::sidecar::OutsideDisk;
 use crate::sys::dir::{Dir, EntryKind};
@@ -102,6 +104,13 @@ pub(super) fn targets(
     Ok(targets)
 }
 
+/// What is restored, and what it must be, as far as that is known.
+#[derive(Clone, Copy)]
+pub(in crate::snapshots) struct Payload<'p> {
+    pub(in crate::snapshots) guest: &'p Dir,
+    pub(in crate::snapshots) checksums: Option<&'p Checksums>,
+}
+
 struct Copy<'d> {
     from: &'d Dir,
     source: PathBuf,
@@ -125,10 +134,11 @@ impl Task for Copy<'_> {
     }
 }
 
-/// Builds the sibling `staged` of `place` in `parent`, flushed. Returns the final paths of its files.
+/// Builds the sibling `staged` of `place` in `parent`, compared with what it must be, and flushed. Returns the final
+/// paths of its files.
 pub(in crate::snapshots) fn build(
     hm: &Hypeman,
-    guest: &Dir,
+    payload: Payload<'_>,
     place: &Target,
     parent: &Dir,
     staged: &str,
@@ -136,9 +146,14 @@ pub(in crate::snapshots) fn build(
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
+    let Payload { guest, checksums } = payload;
     if let Some(disk) = &place.disk {
+        refuse_disguise(guest, disk)?;
         let task = copy(guest, disk, parent, Path::new(staged))?;
         copy_all(&[task], hm.threads(), Phase::CopyingDisks, call)?;
+        if let Some(checksums) = checksums {
+            copies(hm, checksums, guest, parent, &[(Path::new(staged), disk)], call)?;
+        }
         keep_owner(&place.path, &parent.read(staged)?)?;
         store.durable().file(&parent.read(staged)?, &parent.join(staged))?;
         return Ok(vec![place.path.clone()]);
@@ -157,6 +172,11 @@ pub(in crate::snapshots) fn build(
     if let Some(memory) = memory.as_ref().filter(|_| extent == Extent::Whole) {
         expand(hm, guest, memory, place.max_memory_bytes, &built, call)?;
         files.push(memory.directory.join(&memory.name));
+    }
+    if let Some(checksums) = checksums {
+        // Each lies where it lay in the payload. Memory that was compressed was checked as it was expanded.
+        let copied: Vec<_> = files.iter().map(|file| (file.as_path(), file.as_path())).collect();
+        copies(hm, checksums, guest, &built, &copied, call)?;
     }
     place.moved.apply(&built)?;
     keep_owners(&place.path, &built)?;
@@ -207,7 +227,10 @@ fn walk<'d>(
                     walk(guest, &inside, &path, built, place, is_left_out, tasks)?;
                 }
             }
-            EntryKind::File => tasks.push(copy(guest, &path, built, &path)?),
+            EntryKind::File => {
+                refuse_disguise(guest, &path)?;
+                tasks.push(copy(guest, &path, built, &path)?);
+            }
             EntryKind::Symlink => {
                 let target = here.read_link(&entry.name)?;
                 let known = place.trusted_links.as_ref().map(|trusted| trusted.join(&path));

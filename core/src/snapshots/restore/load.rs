@@ -69,7 +69,7 @@ pub(in crate::snapshots) fn load(
     let store = hm.writable_store()?;
     let directory = directory(waiting)?.join(CAPTURE_DIRECTORY);
     let image = Dir::open(&directory)?;
-    let sidecar = Sidecar::read(&store.snapshot_dir(&snapshot.id)?)?;
+    let sidecar = Sidecar::read_sealed(&store.snapshot_dir(&snapshot.id)?)?;
     let disks = sidecar.as_ref().map_or(&[][..], |sidecar| &sidecar.disks);
     let moved = moved::since_capture(waiting, &store.record(&snapshot.id)?, disks);
     let memory_bytes = sidecar.as_ref().and_then(|sidecar| sidecar.memory_bytes);

@@ -2,6 +2,7 @@
 //! place; then, once the host has started its VMM, the image is loaded and the guest goes on.
 
 mod check;
+pub(super) mod compare;
 pub(super) mod compatible;
 pub(super) mod copy;
 pub(super) mod exchange;

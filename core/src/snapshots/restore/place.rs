@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::copy::{self, Extent, Target};
+use super::compare;
+use super::copy::{self, Extent, Payload, Target};
 use super::exchange::{exchange_all, finish};
 use super::moved;
 use crate::call::Call;
@@ -11,6 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::instances::Found;
 use crate::store::Store;
+use crate::store::checksums::Checksums;
 use crate::store::journals::{Exchange, Journal, Placed, PlacedFile, Purpose, Step};
 use crate::store::sidecar::Sidecar;
 use crate::sys::dir::Dir;
@@ -27,8 +29,9 @@ pub(super) fn place(
     call: &mut Call<'_>,
 ) -> Result<Option<u64>> {
     let store = hm.writable_store()?;
-    let disks =
-        Sidecar::read(&store.snapshot_dir(&snapshot.id)?)?.map(|sidecar| sidecar.disks).unwrap_or_default();
+    let dir = store.snapshot_dir(&snapshot.id)?;
+    let disks = Sidecar::read_sealed(&dir)?.map(|sidecar| sidecar.disks).unwrap_or_default();
+    let checksums = compare::lists(&snapshot.id, &dir)?;
     let moved = moved::since_capture(found, &store.record(&snapshot.id)?, &disks);
     let places = copy::targets(found, snapshot, &disks, moved)?;
     let suffix = new_id()?;
@@ -44,19 +47,20 @@ pub(super) fn place(
 
     store.end_placed(&found.id)?;
     store.write_journal(&journal)?;
-    let placed = build(hm, snapshot, &places, &mut journal, extent, call).and_then(|files| {
-        call.check()?;
-        let generation = match extent {
-            Extent::WithoutImage => None,
-            Extent::WithoutMemory | Extent::Whole => {
-                Some(store.next_generation(&snapshot.id, duplicates, call.limit())?)
-            }
-        };
-        // Noted before it is so: a note of files that did not come into place says nothing of those that are there.
-        remember(store, &journal, snapshot, files, extent, generation)?;
-        exchange_all(store, &mut journal)?;
-        Ok(generation)
-    });
+    let placed =
+        build(hm, snapshot, checksums.as_ref(), &places, &mut journal, extent, call).and_then(|files| {
+            call.check()?;
+            let generation = match extent {
+                Extent::WithoutImage => None,
+                Extent::WithoutMemory | Extent::Whole => {
+                    Some(store.next_generation(&snapshot.id, duplicates, call.limit())?)
+                }
+            };
+            // Noted before it is so: a note of files that did not come into place says nothing of those that are there.
+            remember(store, &journal, snapshot, files, extent, generation)?;
+            exchange_all(store, &mut journal)?;
+            Ok(generation)
+        });
     placed.map_err(|error| {
         // What an exchange left is brought to its end by it; what was only built is removed here.
         if journal.step == Step::Building {
@@ -100,6 +104,7 @@ pub(in crate::snapshots) fn sibling(parent: &Path, name: &str, suffix: &str) -> 
 pub(in crate::snapshots) fn build(
     hm: &Hypeman,
     snapshot: &Snapshot,
+    checksums: Option<&Checksums>,
     places: &[Target],
     journal: &mut Journal,
     extent: Extent,
@@ -107,10 +112,11 @@ pub(in crate::snapshots) fn build(
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
     let guest = store.guest(&snapshot.id)?;
+    let payload = Payload { guest: &guest, checksums };
     let mut files = Vec::new();
     for (place, exchange) in places.iter().zip(&mut journal.exchanges) {
         let parent = Dir::open(&exchange.parent)?;
-        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, extent, call)?);
+        files.extend(copy::build(hm, payload, place, &parent, &exchange.staged, extent, call)?);
         let built = parent.stat(&exchange.staged)?;
         exchange.inode = built.map(|stat| stat.inode).ok_or_else(|| {
             Error::new(Kind::Internal, format!("{} vanished", parent.join(&exchange.staged).display()))

@@ -1,0 +1,106 @@
+//! One hostile store, borne by every language alike: each call gives the same typed answer, memory stays bounded,
+//! what lies outside is not touched, and what is made is its owner's alone whatever the umask.
+//!
+//! `expected.txt` is the rule: a line for each entry, with what each call answers. `UPDATE=1` writes what Rust answers.
+
+mod entries;
+mod runner;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hypeman_tests::language::{Language, Runner};
+use hypeman_tests::report::Report;
+
+use crate::scene::{files, scratch};
+
+pub use runner::plays_a_part;
+
+/// More than this above what a process takes to open the store is unbounded.
+const RSS_BYTES: u64 = 64 << 20;
+
+pub fn every_language() -> Result<(), String> {
+    let mut report = Report::new("hostile-store", 1);
+    let temp = scratch();
+    let before = temp.path().join("before");
+    let run = temp.path().join("run");
+    let labels = entries::build(&run);
+    fs::rename(&run, &before).unwrap();
+    let list = temp.path().join("entries");
+    fs::write(&list, labels.iter().map(|(label, id)| format!("{label} {id}\n")).collect::<String>()).unwrap();
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile");
+    let expected_file = root.join("corpus/expected.txt");
+    for language in Language::wanted() {
+        let rust = std::env::current_exe().unwrap();
+        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let runner = match language {
+            // This very program, in that part.
+            Language::Rust => Runner::program(&rust),
+            _ => Runner::new(language, &root.join("runners"), &rust, scratch)?,
+        };
+        copy_all(&before, &run)?;
+        let canary = files(&run.join("canary"));
+        let output = runner.play(&list, &run.join("data"), &run.join("web"))?;
+        let (answers, memory): (Vec<_>, Vec<_>) = output.lines().partition(|line| !line.starts_with("rss "));
+        let answers = answers.join("\n") + "\n";
+        if language == Language::Rust && std::env::var_os("UPDATE").is_some() {
+            fs::write(&expected_file, &answers).unwrap();
+        }
+        let expected = fs::read_to_string(&expected_file).map_err(|e| e.to_string())?;
+        for (got, wanted) in answers.lines().zip(expected.lines()).filter(|(got, wanted)| got != wanted) {
+            report.failure(format!("{}: {got}\n    instead of: {wanted}", language.as_str()));
+        }
+        if answers.lines().count() != expected.lines().count() {
+            report.failure(format!("{}: {} lines", language.as_str(), answers.lines().count()));
+        }
+        let rss = memory.first().and_then(|line| line["rss ".len()..].trim().parse::<u64>().ok());
+        match rss {
+            Some(bytes) if bytes <= RSS_BYTES => report.tried("MiB above baseline", bytes >> 20),
+            other => report.failure(format!("{}: {other:?} bytes above baseline", language.as_str())),
+        }
+        if files(&run.join("canary")) != canary {
+            report.failure(format!("{}: something outside was touched", language.as_str()));
+        }
+        for path in open_to_others(&run.join("data/snapshots/.libhypeman")) {
+            report.failure(format!("{}: {} is open to others", language.as_str(), path.display()));
+        }
+        report.tried("entries answered", labels.len() as u64);
+        // What a change to the canary would look like, and a file that others may read.
+        if language == Language::wanted()[0] {
+            fs::write(run.join("canary/secret"), "touched").unwrap();
+            report.control("a canary that was touched", files(&run.join("canary")) != canary);
+            let path = run.join("data/snapshots/.libhypeman/open");
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            report.control("a file that others may read", !open_to_others(path.parent().unwrap()).is_empty());
+        }
+        fs::remove_dir_all(&run).unwrap();
+    }
+    report.finish();
+    Ok(())
+}
+
+/// As it is: holes, links, named pipes and modes.
+fn copy_all(from: &Path, to: &Path) -> Result<(), String> {
+    let copied = Command::new("cp").args(["-a", "--sparse=always"]).arg(from).arg(to).status();
+    if copied.is_ok_and(|status| status.success()) { Ok(()) } else { Err("cp failed".to_owned()) }
+}
+
+/// What is there for others than its owner.
+fn open_to_others(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo = vec![path.to_owned()];
+    while let Some(path) = todo.pop() {
+        let metadata = path.symlink_metadata().unwrap();
+        if metadata.permissions().mode() & 0o077 != 0 {
+            found.push(path.clone());
+        }
+        if metadata.is_dir() {
+            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    found
+}

@@ -1,0 +1,152 @@
+//! The sweeper: this program under `shim.c`. It counts what calls an operation makes, then runs it once for each of
+//! them and each fault.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::operations::{OPERATIONS, Operation, Outcome, Scene, harm};
+use super::oracle::{check, code_fits};
+use super::{Line, Orders};
+use crate::scene::{Random, open};
+
+/// Set by the panic hook: the library catches panics, so that no one else would know.
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Error numbers, and what only calls that move bytes can do.
+const ERRORS: [i32; 6] = [
+    nix::libc::EIO,
+    nix::libc::ENOSPC,
+    nix::libc::EDQUOT,
+    nix::libc::EINTR,
+    nix::libc::EMFILE,
+    nix::libc::EROFS,
+];
+const SHORT: [&str; 6] = ["read", "pread", "write", "pwrite", "copy_file_range", "recv"];
+const LIES: [&str; 2] = ["write", "pwrite"];
+
+struct Plan<'o> {
+    operation: &'o Operation,
+    call: String,
+    at: u32,
+    how: String,
+    ever: bool,
+}
+
+pub fn sweep(orders: &Orders) {
+    std::panic::set_hook(Box::new(|info| {
+        PANICKED.store(true, Ordering::Relaxed);
+        let _ = writeln!(std::io::stderr(), "{info}");
+    }));
+    let scene = Scene::of(&orders.root);
+    if let Some(control) = &orders.control {
+        let quiet = Plan { operation: &OPERATIONS[3], call: "-".into(), at: 1, how: "5".into(), ever: false };
+        run(&scene, &quiet, Some(control));
+        return;
+    }
+    let mut random = Random::new(orders.seed);
+    let mut plans = Vec::new();
+    for operation in OPERATIONS.iter().filter(|one| orders.only.as_ref().is_none_or(|only| only == one.name))
+    {
+        let nothing = Plan { operation, call: "-".into(), at: 1, how: "5".into(), ever: false };
+        let calls = run(&scene, &nothing, None);
+        for (call, count) in calls {
+            for at in 1..=count {
+                plans.extend(faults_of(&call).into_iter().flat_map(|how| {
+                    // A call that is interrupted for ever is never made.
+                    let evers: &[bool] =
+                        if how == nix::libc::EINTR.to_string() { &[false] } else { &[false, true] };
+                    let call = &call;
+                    evers.iter().map(move |&ever| Plan {
+                        operation,
+                        call: call.clone(),
+                        at,
+                        how: how.clone(),
+                        ever,
+                    })
+                }));
+            }
+        }
+    }
+    for at in (1..plans.len()).rev() {
+        plans.swap(at, random.below(at + 1));
+    }
+    let until = orders.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    for plan in &plans {
+        if until.is_some_and(|until| Instant::now() > until) {
+            break;
+        }
+        run(&scene, plan, None);
+    }
+}
+
+fn faults_of(call: &str) -> Vec<String> {
+    let mut faults: Vec<_> = ERRORS.iter().map(i32::to_string).collect();
+    faults.extend(SHORT.contains(&call).then(|| "short".to_owned()));
+    faults.extend(LIES.contains(&call).then(|| "lie".to_owned()));
+    faults
+}
+
+/// Runs one plan and tells how it went. Returns the calls that were made.
+fn run(scene: &Scene, plan: &Plan<'_>, control: Option<&str>) -> BTreeMap<String, u32> {
+    let Plan { operation, call, at, how, ever } = plan;
+    let what = format!("{}: {call} {at}{} answered with {how}", operation.name, if *ever { "+" } else { "" });
+    say(&Line::Trying(what.clone()));
+    scene.reset(operation.leftover);
+    PANICKED.store(false, Ordering::Relaxed);
+    let arm = || tell(&format!("arm/{call}/{at}/{how}/{}", i32::from(*ever)));
+    let outcome: Outcome = if operation.is_open {
+        let hm = open(&scene.data()).unwrap();
+        arm();
+        let outcome = (operation.act)(&hm, scene);
+        hm.close();
+        outcome
+    } else {
+        arm();
+        open(&scene.data()).and_then(|hm| {
+            let outcome = (operation.act)(&hm, scene);
+            hm.close();
+            outcome
+        })
+    };
+    let mut calls = calls();
+    let hit = calls.remove("hits").unwrap_or(0) > 0;
+    if let Some(control) = control {
+        harm(scene, control);
+    }
+    let wrong_code =
+        outcome.as_ref().err().filter(|error| !hit || !code_fits(error.kind(), operation.name, call, how));
+    let wrong_code = wrong_code.map(|error| format!("the code is {}: {error}", error.code()));
+    let mut failure = check(scene, operation.name, &outcome).err().or(wrong_code);
+    // A write that lies can only be noticed where it is read again: what was there before is what counts.
+    if how == "lie"
+        && failure.as_ref().is_some_and(|why| !why.contains(&scene.raw) && !why.contains(&scene.packed))
+    {
+        failure = None;
+    }
+    if PANICKED.load(Ordering::Relaxed) {
+        failure = Some("it panicked".to_owned());
+    }
+    let code = outcome.as_ref().err().map(|error| error.code().to_owned());
+    say(&Line::Tried { what, hit, code, failure });
+    calls
+}
+
+fn tell(command: &str) {
+    assert!(File::open(format!("/hypeman-faults/{command}")).is_err(), "the shim is not loaded");
+}
+
+fn calls() -> BTreeMap<String, u32> {
+    let mut text = String::new();
+    File::open("/hypeman-faults/calls").expect("the shim is loaded").read_to_string(&mut text).unwrap();
+    let parts = text.lines().filter_map(|line| line.split_once(' '));
+    parts.filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?))).collect()
+}
+
+fn say(line: &Line) {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", serde_json::to_string(line).unwrap()).unwrap();
+    stdout.flush().unwrap();
+}

@@ -1,0 +1,276 @@
+//! Eight processes in three languages at random operations on one store, killed at random, half of them with clocks
+//! that are ten years off. And how soon the dead owner of a turn, or of a job, is noticed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use hypeman_core::{
+    Call, CompressionConfig, CompressionState, CreateSnapshot, Hypeman, SnapshotFilter, SnapshotKind,
+};
+use hypeman_tests::language::{Language, Runner};
+use hypeman_tests::report::{Report, is_long, seed};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::disks::skip;
+use crate::scene::{Random, jobs_end, open, scratch, standby_vm};
+
+const ROLE: &str = "HYPEMAN_HOSTILE_OWNER";
+
+/// A worker under way.
+struct Worker {
+    process: Child,
+    language: usize,
+}
+
+pub fn eight() -> Result<(), String> {
+    let seed = seed(5);
+    let mut report = Report::new("processes", seed);
+    let mut random = Random::new(seed);
+    let temp = scratch();
+    let data = temp.path().join("data");
+    let hm = open(&data).unwrap();
+    let memory = [b"guest memory ".repeat(8_000), vec![0; 100_000]].concat();
+    for vm in ["vm0", "vm1", "vm2"] {
+        standby_vm(&hm, vm, &temp.path().join(vm), b"disk", &memory);
+    }
+    let runners = Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile/runners");
+    let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let wanted = Language::wanted();
+    let languages: Vec<_> = wanted.into_iter().filter(|one| *one != Language::Rust).collect();
+    let programs = languages.iter().map(|one| Runner::new(*one, &runners, Path::new(""), tmp));
+    let programs = programs.collect::<Result<Vec<_>, _>>()?;
+    if programs.is_empty() {
+        return skip("eight_processes", "languages", "HYPEMAN_CONFORMANCE_LANGS leaves them out");
+    }
+    let has_faketime = Command::new("faketime").arg("--version").output().is_ok();
+    if !has_faketime {
+        skip("eight_processes with wrong clocks", "faketime", "there is no faketime")?;
+    }
+    let (tell, told) = mpsc::channel::<String>();
+    let start = |language: usize, random: &mut Random| -> Result<Worker, String> {
+        let clock = match random.below(4) {
+            0 if has_faketime => Some("+10y"),
+            1 if has_faketime => Some("-10y"),
+            _ => None,
+        };
+        let seed = random.next().to_string();
+        let mut command = programs[language].command(clock);
+        command.args(["--work", data.to_str().unwrap(), &seed, "3600"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.spawn().map_err(|e| e.to_string())?;
+        let stdout = process.stdout.take().unwrap();
+        let tell = tell.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        Ok(Worker { process, language })
+    };
+    let mut workers =
+        (0..8).map(|n| start(n % programs.len(), &mut random)).collect::<Result<Vec<_>, _>>()?;
+    let until = Instant::now() + Duration::from_secs(if is_long() { 1800 } else { 20 });
+    while Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(200 + random.below(600) as u64));
+        look(&hm, &mut report);
+        let victim = random.below(workers.len());
+        let worker = &mut workers[victim];
+        end(&mut worker.process)?;
+        workers[victim] = start(worker.language, &mut random)?;
+        report.tried("kills", 1);
+    }
+    for worker in &mut workers {
+        end(&mut worker.process)?;
+    }
+    drop(tell);
+
+    // What was acknowledged and not deleted is there, whole.
+    let lines: Vec<_> = told.iter().collect();
+    let with = |word: &str| -> BTreeSet<String> {
+        lines.iter().filter_map(|line| line.strip_prefix(word)).map(str::to_owned).collect()
+    };
+    let (made, deleted) = (with("made "), with("deleting "));
+    report.tried("snapshots made", made.len() as u64);
+    report.tried("snapshots deleted", deleted.len() as u64);
+    for line in lines.iter().filter(|line| line.starts_with("BAD")) {
+        report.failure(line.clone());
+    }
+    let next = open(&data).map_err(|e| e.to_string())?;
+    jobs_end(&data)?;
+    look(&next, &mut report);
+    let kept: BTreeSet<_> = listed(&next)?.into_iter().map(|found| found.id).collect();
+    for id in made.difference(&deleted).filter(|id| !kept.contains(*id)) {
+        report.failure(format!("{id} was acknowledged, never deleted, and is lost"));
+    }
+    for id in &kept {
+        match next.snapshots().verify(id, Call::default()) {
+            Ok(found) if found.defects.is_empty() => report.tried("snapshots verified in the end", 1),
+            bad => report.failure(format!("{id}: {bad:?}")),
+        }
+    }
+    for place in ["staging", "trash", "intents", "jobs"] {
+        let entries = fs::read_dir(data.join("snapshots/.libhypeman").join(place)).unwrap();
+        if let Some(entry) = entries.flatten().next() {
+            report.failure(format!("{:?} is left in {place}", entry.file_name()));
+        }
+    }
+    // A name that two snapshots have: two records made by hand.
+    let twins = [twin(&data, "twina"), twin(&data, "twinb")];
+    report.control(
+        "a name that is there twice",
+        twins.iter().all(|made| *made) && names_twice(&open(&data).unwrap()),
+    );
+    report.at_least("kills", 8);
+    report.at_least("snapshots made", 20);
+    report.finish();
+    Ok(())
+}
+
+/// Kills a process, and removes what a wrong clock leaves of one that was killed.
+fn end(process: &mut Child) -> Result<(), String> {
+    process.kill().and_then(|()| process.wait()).map_err(|e| e.to_string())?;
+    for left in ["faketime_shm_", "sem.faketime_sem_"] {
+        let _ = fs::remove_file(format!("/dev/shm/{left}{}", process.id()));
+    }
+    Ok(())
+}
+
+fn listed(hm: &Hypeman) -> Result<Vec<hypeman_core::Snapshot>, String> {
+    hm.snapshots().list(&SnapshotFilter::default()).map_err(|e| format!("list: {e}"))
+}
+
+fn names_twice(hm: &Hypeman) -> bool {
+    let mut count: BTreeMap<_, u32> = BTreeMap::new();
+    for found in listed(hm).unwrap_or_default() {
+        *count.entry((found.source_instance_id, found.name)).or_default() += 1;
+    }
+    count.into_iter().any(|((_, name), count)| name.is_some() && count > 1)
+}
+
+fn look(hm: &Hypeman, report: &mut Report) {
+    if let Err(why) = listed(hm) {
+        report.failure(why);
+    }
+    // Two lists a moment apart may see a name go and come: what stays is what counts.
+    if names_twice(hm) && names_twice(&open(hm.data_dir()).unwrap()) {
+        report.failure("a name is there twice");
+    }
+    report.tried("looks", 1);
+}
+
+fn twin(data: &Path, id: &str) -> bool {
+    let record = r#"{"snapshot":{"id":"ID","name":"twin","kind":"Standby","source_instance_id":"i","SourceHypervisor":"qemu","created_at":"2026-01-01T00:00:00Z"},"stored_metadata":{}}"#;
+    let at = data.join("snapshots").join(id);
+    fs::create_dir_all(at.join("guest")).is_ok()
+        && fs::write(at.join("snapshot.json"), record.replace("ID", id)).is_ok()
+}
+
+/// Is an owner that will be killed, if that is what this process is for.
+pub fn plays_a_part() -> bool {
+    let Ok(data) = std::env::var(ROLE) else { return false };
+    let hm = Hypeman::open(data).unwrap();
+    let request = CreateSnapshot {
+        compression: Some(CompressionConfig::with("zstd", Some(19))),
+        ..CreateSnapshot::new(SnapshotKind::Standby)
+    };
+    let made = hm.instances().snapshots().create("vm", &request, Call::default()).unwrap();
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", made.id).unwrap();
+    drop(stdout);
+    let _ = hm.snapshots().wait(&made.id, Call::default());
+    true
+}
+
+/// Tells whether someone holds the job of a snapshot, without getting in anyone's way.
+fn has_owner(data: &Path, id: &str) -> Result<bool, String> {
+    let path = data.join(format!("snapshots/.libhypeman/locks/{id}.snapshot"));
+    let file = fs::File::open(path).map_err(|e| e.to_string())?;
+    let mut probe = nix::libc::flock {
+        l_type: nix::libc::F_RDLCK as i16,
+        l_whence: nix::libc::SEEK_SET as i16,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut probe)).map_err(|e| e.to_string())?;
+    Ok(probe.l_type != nix::libc::F_UNLCK as i16)
+}
+
+pub fn dead_owner() -> Result<(), String> {
+    let mut report = Report::new("dead-owner", 6);
+    let mut random = Random::new(6);
+    let temp = scratch();
+    let data = temp.path().join("data");
+    let hm = open(&data).unwrap();
+    let memory: Vec<u8> =
+        (0..4 << 20).map(|n: u32| if n.is_multiple_of(3) { random.next() as u8 } else { n as u8 }).collect();
+    standby_vm(&hm, "vm", &temp.path().join("vm"), b"disk", &memory);
+    hm.close();
+    let clocks: &[Option<&str>] = if Command::new("faketime").arg("--version").output().is_ok() {
+        &[None, Some("+10y"), Some("-10y")]
+    } else {
+        &[None]
+    };
+    let mut fastest = Duration::MAX;
+    for clock in clocks {
+        let program = Runner::program(&std::env::current_exe().unwrap());
+        let mut command = program.command(*clock);
+        command.env(ROLE, &data).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut owner = command.spawn().map_err(|e| e.to_string())?;
+        let mut id = String::new();
+        BufReader::new(owner.stdout.take().unwrap()).read_line(&mut id).map_err(|e| e.to_string())?;
+        let id = id.trim().to_owned();
+        // While its owner lives, no opener touches the job.
+        let beside = open(&data).map_err(|e| e.to_string())?;
+        let state = beside.snapshots().get(&id).map_err(|e| e.to_string())?.compression_state;
+        if state != Some(CompressionState::Compressing) {
+            report.failure(format!("the owner was done too soon: {state:?}"));
+        }
+        // One that only sleeps holds it all the same.
+        kill(Pid::from_raw(owner.id() as i32), Signal::SIGSTOP).map_err(|e| e.to_string())?;
+        let mut was_touched = false;
+        let call = Call::default().timeout(Duration::from_millis(300)).progress(|progress| {
+            was_touched |= progress.bytes_total > 0;
+            std::ops::ControlFlow::Continue(())
+        });
+        let waited = beside.snapshots().wait(&id, call).map_err(|error| error.kind());
+        let is_left_alone = waited == Err(hypeman_core::Kind::Timeout) && !was_touched;
+        report.control(
+            &format!("an owner that only sleeps, clock {}", clock.unwrap_or("right")),
+            is_left_alone,
+        );
+        beside.close();
+        end(&mut owner)?;
+        let killed = Instant::now();
+        let next = open(&data).map_err(|e| e.to_string())?;
+        while !has_owner(&data, &id)? && killed.elapsed() < Duration::from_secs(20) {
+            std::thread::yield_now();
+        }
+        fastest = fastest.min(killed.elapsed());
+        let call = Call::default().timeout(Duration::from_secs(300));
+        let done = next.snapshots().wait(&id, call).map_err(|e| e.to_string())?;
+        if done.compression_state != Some(CompressionState::Compressed) {
+            report.failure(format!("{id}: {:?}", done.compression_state));
+        }
+        report.tried("dead owners", 1);
+        next.snapshots().delete(&id).map_err(|e| e.to_string())?;
+        next.close();
+    }
+    if fastest > Duration::from_millis(50) {
+        report.failure(format!("the fastest pick-up took {fastest:?}"));
+    }
+    report.tried(
+        "microseconds until the fastest pick-up",
+        u64::try_from(fastest.as_micros()).unwrap_or(u64::MAX),
+    );
+    report.finish();
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! What a fuzzer gives to the library: each target puts the input where someone hostile could put it, and calls what
+//! would read it there. Only a panic, a hang or a crash is a finding; any answer is fine.
+//!
+//! `fuzz/` runs these under cargo-fuzz; its corpus is replayed by the tests of `hostile/`.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{Read, Write};
+use std::num::NonZeroUsize;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Duration;
+
+use hypeman_core::{Call, CreateSnapshot, Hypeman, Options, RegisterInstance, SnapshotFilter, SnapshotKind};
+use twox_hash::XxHash3_64;
+
+/// A target takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target, by its name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("record", record),
+    ("sidecar", sidecar),
+    ("zstd", |input| memory(input, "memory.zst")),
+    ("lz4", |input| memory(input, "memory.lz4")),
+    ("metadata", metadata),
+    ("qmp", |input| vmm(input, "qemu")),
+    ("http", |input| vmm(input, "cloud-hypervisor")),
+    ("http_firecracker", |input| vmm(input, "firecracker")),
+];
+
+/// Gives `input` to the target of that name.
+pub fn run(name: &str, input: &[u8]) {
+    let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("a target of that name");
+    target(input);
+}
+
+/// A good snapshot, whose parts are replaced by inputs.
+struct Scene {
+    _temp: tempfile::TempDir,
+    hm: Hypeman,
+    id: String,
+    directory: PathBuf,
+    guests: PathBuf,
+    record: Vec<u8>,
+    /// VMMs that answer with the input, by hypervisor.
+    answers: Vec<(&'static str, Sender<Vec<u8>>)>,
+}
+
+thread_local! {
+    /// A fuzzer gives thousands of inputs a second to one process.
+    static SCENE: RefCell<Option<Scene>> = const { RefCell::new(None) };
+}
+
+fn with_scene(look: impl FnOnce(&Scene)) {
+    SCENE.with_borrow_mut(|scene| look(scene.get_or_insert_with(prepare)));
+}
+
+fn prepare() -> Scene {
+    let place = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+    let temp = tempfile::Builder::new().prefix("hm-fuzz-").tempdir_in(place).unwrap();
+    let data = temp.path().join("data");
+    let options = Options { threads: NonZeroUsize::new(1), ..Options::default() };
+    let hm = Hypeman::open_with(&data, options).unwrap();
+    let vm = temp.path().join("vm");
+    fs::create_dir_all(vm.join("snapshots/snapshot-latest")).unwrap();
+    fs::write(vm.join("snapshots/snapshot-latest/memory"), b"guest memory ".repeat(400)).unwrap();
+    hm.instances()
+        .register(&RegisterInstance { directory: Some(vm), ..RegisterInstance::new("vm", "qemu") })
+        .unwrap();
+    let request = CreateSnapshot::new(SnapshotKind::Standby);
+    let id = hm.instances().snapshots().create("vm", &request, Call::default()).unwrap().id;
+    let jobs = data.join("snapshots/.libhypeman/jobs");
+    while fs::read_dir(&jobs).unwrap().next().is_some() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    let directory = data.join("snapshots").join(&id);
+    let guests = data.join("guests/server1");
+    fs::create_dir_all(&guests).unwrap();
+    let record = fs::read(directory.join("snapshot.json")).unwrap();
+    let answers = ["qemu", "cloud-hypervisor", "firecracker"].map(|hypervisor| {
+        let socket = temp.path().join(hypervisor);
+        let answer = listen(&socket);
+        let request = RegisterInstance {
+            api_socket: Some(socket),
+            directory: Some(temp.path().join("vm")),
+            ..RegisterInstance::new(format!("live-{hypervisor}"), hypervisor)
+        };
+        hm.instances().register(&request).unwrap();
+        (hypervisor, answer)
+    });
+    Scene { _temp: temp, hm, id, directory, guests, record, answers: answers.into() }
+}
+
+/// A VMM that says what it is given, in pieces at each zero byte, one after each thing that it hears.
+fn listen(socket: &Path) -> Sender<Vec<u8>> {
+    let listener = UnixListener::bind(socket).unwrap();
+    let (tell, told) = mpsc::channel::<Vec<u8>>();
+    thread::spawn(move || {
+        let mut says = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            says = told.try_iter().last().unwrap_or(says);
+            let _ = stream.set_read_timeout(Some(Duration::from_millis(50)));
+            for piece in says.split(|byte| *byte == 0) {
+                if stream.write_all(piece).is_err() || !matches!(stream.read(&mut [0; 4096]), Ok(1..)) {
+                    break;
+                }
+            }
+        }
+    });
+    tell
+}
+
+/// Everything that reads of a snapshot.
+fn read_all(hm: &Hypeman, id: &str) {
+    let _ = hm.snapshots().get(id);
+    let _ = hm.snapshots().inspect(id);
+    let _ = hm.snapshots().verify(id, Call::default());
+    if let Ok(image) = hm.snapshots().memory(id) {
+        let mut buffer = [0; 8192];
+        for at in [0, image.size_bytes() / 2, image.size_bytes().saturating_sub(100), u64::MAX - 5] {
+            let _ = image.read_at(at, &mut buffer);
+        }
+        let _ = image.ranges();
+    }
+}
+
+fn record(input: &[u8]) {
+    with_scene(|Scene { hm, id, directory, record, .. }| {
+        fs::write(directory.join("snapshot.json"), input).unwrap();
+        let _ = hm.snapshots().get(id);
+        let _ = hm.snapshots().list(&SnapshotFilter::default());
+        let _ = hm.snapshots().inspect(id);
+        fs::write(directory.join("snapshot.json"), record).unwrap();
+    });
+}
+
+/// Sealed, so that what is behind the seal is reached.
+fn sidecar(input: &[u8]) {
+    const SEAL: &str = "\"sidecar_xxh3\": \"";
+    with_scene(|Scene { hm, id, directory, .. }| {
+        let mut text = String::from_utf8_lossy(input).into_owned();
+        if let Some(start) = text.find(SEAL).map(|at| at + SEAL.len())
+            && text.get(start..start + 16).is_some()
+        {
+            text.replace_range(start..start + 16, "0000000000000000");
+            let seal = format!("{:016x}", XxHash3_64::oneshot(text.as_bytes()));
+            text.replace_range(start..start + 16, &seal);
+        }
+        fs::write(directory.join("libhypeman.json"), text).unwrap();
+        read_all(hm, id);
+    });
+}
+
+fn memory(input: &[u8], name: &str) {
+    with_scene(|Scene { hm, id, directory, .. }| {
+        let place = directory.join("guest/snapshots/snapshot-latest");
+        let _ = fs::remove_dir_all(&place);
+        let _ = fs::remove_file(directory.join("libhypeman.json"));
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join(name), input).unwrap();
+        read_all(hm, id);
+    });
+}
+
+/// The metadata of an instance of the vendor's server.
+fn metadata(input: &[u8]) {
+    with_scene(|Scene { hm, guests, .. }| {
+        fs::write(guests.join("metadata.json"), input).unwrap();
+        let _ = hm.instances().get("server1");
+        let _ = hm.instances().list();
+    });
+}
+
+fn vmm(input: &[u8], hypervisor: &str) {
+    with_scene(|Scene { hm, answers, .. }| {
+        let (_, answer) = answers.iter().find(|(of, _)| *of == hypervisor).expect("a VMM for each");
+        answer.send(input.to_owned()).unwrap();
+        let _ = hm.instances().get(&format!("live-{hypervisor}"));
+        let request = CreateSnapshot::new(SnapshotKind::Standby);
+        let call = Call::default().timeout(Duration::from_millis(200));
+        let _ = hm.instances().snapshots().create(&format!("live-{hypervisor}"), &request, call);
+    });
+}

@@ -1,0 +1,78 @@
+//! `cargo xtask coverage`: which lines and branches of the code that must not fail the tests of `core` go through: the
+//! store, recovery, verification and the resolution of paths.
+
+use std::env::consts::EXE_SUFFIX;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::program::{Run, program};
+use crate::{Result, root, target};
+
+/// Beneath `core/src`.
+const LOOKED_AT: [&str; 5] =
+    ["store", "snapshots/recover.rs", "snapshots/verify.rs", "snapshots/restore", "sys/dir.rs"];
+
+/// Branches are counted by nightly only.
+const TOOLCHAIN: &str = "nightly";
+
+/// Runs the tests of core, and prints and keeps the report in `target/reports/coverage.txt`.
+pub fn coverage() -> Result<()> {
+    let directory = target().join("coverage");
+    let profiles = directory.join("profiles");
+    let _ = fs::remove_dir_all(&profiles);
+    fs::create_dir_all(&profiles)?;
+    program("rustup").args(["component", "add", "llvm-tools", "--toolchain", TOOLCHAIN]).run()?;
+    let tests = |more: &[&str]| {
+        let mut command = program("rustup");
+        command.args(["run", TOOLCHAIN, "cargo", "test", "--package=hypeman-core", "--lib", "--tests"]);
+        command.args(more);
+        // Those of the toolchain that runs us.
+        for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+            command.env_remove(name);
+        }
+        command
+            .env("CARGO_TARGET_DIR", &directory)
+            .env("RUSTFLAGS", "-Cinstrument-coverage -Zcoverage-options=branch")
+            .env("LLVM_PROFILE_FILE", profiles.join("%p-%m.profraw"));
+        command
+    };
+    let built = tests(&["--no-run", "--message-format=json"]).read()?;
+    tests(&["--quiet"]).run()?;
+
+    let profile = directory.join("all.profdata");
+    let found = fs::read_dir(&profiles)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    program(tool("llvm-profdata")?).args(["merge", "-sparse", "-o"]).arg(&profile).args(found).run()?;
+    let mut report = program(tool("llvm-cov")?);
+    report.arg("report").arg("--show-branch-summary").arg("--instr-profile").arg(&profile);
+    for (n, executable) in executables(&built).into_iter().enumerate() {
+        if n == 0 {
+            report.arg(executable)
+        } else {
+            report.arg("--object").arg(executable)
+        };
+    }
+    report.arg("--sources").args(LOOKED_AT.map(|place| root().join("core/src").join(place)));
+    let text = report.read()?;
+    let path = target().join("reports/coverage.txt");
+    fs::create_dir_all(target().join("reports"))?;
+    fs::write(&path, &text)?;
+    println!("{text}\n{}", path.display());
+    Ok(())
+}
+
+/// The test programs that cargo says it built.
+fn executables(messages: &str) -> Vec<String> {
+    let of_line = |line: &str| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        rest.split('"').next().map(str::to_owned)
+    };
+    messages.lines().filter_map(of_line).collect()
+}
+
+/// A tool of the compiler's own LLVM, whose format it writes.
+fn tool(name: &str) -> Result<PathBuf> {
+    let sysroot = program("rustup").args(["run", TOOLCHAIN, "rustc", "--print", "target-libdir"]).read()?;
+    let libraries = PathBuf::from(sysroot.trim());
+    let place = libraries.parent().ok_or("rustc has no directory of libraries")?;
+    Ok(place.join("bin").join(format!("{name}{EXE_SUFFIX}")))
+}
