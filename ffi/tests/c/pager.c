@@ -2,6 +2,7 @@
 #include "check.h"
 #include "vm.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -32,7 +33,7 @@ static void a_stranger_comes(hypeman_pager *pager)
     CHECK(write(fd, "hello", 5) == 5);
     do {
         hypeman_metrics_free(metrics);
-        CHECK(usleep(10000) == 0 && ++tries < 3000);
+        CHECK(poll(NULL, 0, 10) == 0 && ++tries < 3000);
         DONE(hypeman_pager_metrics(pager, &metrics, &err));
     } while (hypeman_metrics_errors(metrics) == 0);
     CHECK(strstr(hypeman_metrics_last_error(metrics), "refused") != NULL);
