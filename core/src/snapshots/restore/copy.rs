@@ -22,15 +22,17 @@ pub(super) struct Target {
     disk: Option<PathBuf>,
     /// Parts of the payload that are targets of their own.
     elsewhere: Vec<PathBuf>,
+    /// Its memory stays out: a pager serves it.
+    is_paged: bool,
 }
 
 /// What a restore of `found` replaces: its directory, and its disks outside it.
-pub(super) fn targets(found: &Found, disks: &[OutsideDisk]) -> Result<Vec<Target>> {
+pub(super) fn targets(found: &Found, disks: &[OutsideDisk], is_paged: bool) -> Result<Vec<Target>> {
     let outside: Vec<_> = disks.iter().filter(|disk| !disk.readonly).collect();
     let mut targets = Vec::new();
     if let Some(path) = &found.directory {
         let elsewhere = disks.iter().map(|disk| PathBuf::from(&disk.payload)).collect();
-        targets.push(Target { path: path.clone(), disk: None, elsewhere });
+        targets.push(Target { path: path.clone(), disk: None, elsewhere, is_paged });
     }
     for disk in outside {
         // Only what the host names today is written to; a record cannot name a path of its own.
@@ -46,6 +48,7 @@ pub(super) fn targets(found: &Found, disks: &[OutsideDisk]) -> Result<Vec<Target
             path: PathBuf::from(&disk.source),
             disk: disk_in_payload,
             elsewhere: Vec::new(),
+            is_paged,
         });
     }
     Ok(targets)
@@ -83,7 +86,6 @@ pub(super) fn build(
     parent: &Dir,
     staged: &str,
     target: RestoreTarget,
-    is_paged: bool,
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
@@ -105,7 +107,7 @@ pub(super) fn build(
     walk(guest, guest, Path::new(""), &built, &place.path, &is_left_out, &mut tasks)?;
     copy_all(&tasks, hm.threads(), Phase::CopyingDisks, call)?;
     let mut files: Vec<_> = tasks.iter().map(|task| task.target.clone()).collect();
-    if let Some(memory) = memory.as_ref().filter(|_| !is_paged) {
+    if let Some(memory) = memory.as_ref().filter(|_| !place.is_paged) {
         expand(hm, guest, memory, &built, call)?;
         files.push(memory.directory.join(&memory.name));
     }

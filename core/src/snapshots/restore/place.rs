@@ -27,7 +27,7 @@ pub(super) fn place(
     let store = hm.writable_store()?;
     let disks =
         Sidecar::read(&store.snapshot_dir(&snapshot.id)?)?.map(|sidecar| sidecar.disks).unwrap_or_default();
-    let places = copy::targets(found, &disks)?;
+    let places = copy::targets(found, &disks, is_paged)?;
     let suffix = new_id()?;
     let mut journal = Journal { instance_id: found.id.clone(), step: Step::Building, exchanges: Vec::new() };
     for place in &places {
@@ -36,7 +36,7 @@ pub(super) fn place(
 
     store.end_placed(&found.id)?;
     store.write_journal(&journal)?;
-    let built = build(hm, snapshot, &places, &mut journal, target, is_paged, call).and_then(|files| {
+    let built = build(hm, snapshot, &places, &mut journal, target, call).and_then(|files| {
         call.check()?;
         exchange_all(store, &mut journal)?;
         Ok(files)
@@ -82,7 +82,6 @@ fn build(
     places: &[Target],
     journal: &mut Journal,
     target: RestoreTarget,
-    is_paged: bool,
     call: &mut Call<'_>,
 ) -> Result<Vec<PathBuf>> {
     let store = hm.writable_store()?;
@@ -90,7 +89,7 @@ fn build(
     let mut files = Vec::new();
     for (place, exchange) in places.iter().zip(&mut journal.exchanges) {
         let parent = Dir::open(&exchange.parent)?;
-        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, target, is_paged, call)?);
+        files.extend(copy::build(hm, &guest, place, &parent, &exchange.staged, target, call)?);
         let built = parent.stat(&exchange.staged)?;
         exchange.inode = built.map(|stat| stat.inode).ok_or_else(|| {
             Error::new(Kind::Internal, format!("{} vanished", parent.join(&exchange.staged).display()))
