@@ -33,6 +33,13 @@ fn on_one_cpu() -> ServeMemory {
     ServeMemory { prefetch: false, cpus: vec![CPU], ..ServeMemory::default() }
 }
 
+/// Touches every page at `offsets`, whatever each takes.
+fn touch_all(guest: &Guest, offsets: &[u64]) {
+    for offset in offsets {
+        guest.touch(*offset);
+    }
+}
+
 /// The page faults of a guest that touches `offsets`, each once.
 fn faults(stage: &Stage, id: &str, offsets: &[u64], request: &ServeMemory) -> Result<Vec<f64>> {
     let bytes = stage.hm.snapshots().memory(id)?.size_bytes();
