@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hypeman_core::{Call, CompressionState, CreateSnapshot, Hypeman, Snapshot, SnapshotFilter, SnapshotKind};
 
@@ -82,7 +83,7 @@ impl Promises {
         Ok(())
     }
 
-    fn snapshots_are_whole(&self, hm: &Hypeman) -> Result<Vec<Snapshot>, String> {
+    fn snapshots_are_whole(&self, hm: &Hypeman) -> Result<Vec<Arc<Snapshot>>, String> {
         let found = hm.snapshots().list(&SnapshotFilter::default()).map_err(|e| format!("list: {e}"))?;
         for id in self.snapshots.keys().filter(|id| self.deleting.as_ref() != Some(*id)) {
             if !found.iter().any(|snapshot| snapshot.id == *id) {

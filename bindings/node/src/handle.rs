@@ -119,6 +119,10 @@ impl Handle {
         })
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the snapshot, the instance, how it is restored, and the limits"
+    )]
     #[napi]
     pub fn restore<'e>(
         &self,
@@ -136,7 +140,6 @@ impl Handle {
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "where the fork goes, how it is restored, and the limits")]
     #[napi]
     pub fn fork<'e>(
         &self,
