@@ -119,7 +119,8 @@ impl Handle {
         })
     }
 
-    #[expect(
+    // napi copies attributes: an expectation would be met in one copy only.
+    #[allow(
         clippy::too_many_arguments,
         reason = "the snapshot, the instance, how it is restored, and the limits"
     )]
@@ -140,6 +141,7 @@ impl Handle {
         })
     }
 
+    #[allow(clippy::too_many_arguments, reason = "as a restore")]
     #[napi]
     pub fn fork<'e>(
         &self,
