@@ -12,6 +12,7 @@ pub fn setup() -> Result<()> {
     packages::install_missing()?;
     build_c_library()?;
     install_python_package()?;
+    install_node_tools()?;
     build_node_addon()
 }
 
@@ -25,7 +26,8 @@ pub fn library_directory() -> PathBuf {
     target().join("release")
 }
 
-fn build_c_library() -> Result<()> {
+/// Builds `libhypeman.so` and `libhypeman.a`.
+pub fn build_c_library() -> Result<()> {
     cargo().args(["build", "--release", "--package", "hypeman-ffi"]).run()?;
     // Programs ask the loader for the soname; cargo makes only the name that the linker asks for.
     let soname = library_directory().join("libhypeman.so.0");
@@ -35,17 +37,25 @@ fn build_c_library() -> Result<()> {
     }
 }
 
-fn install_python_package() -> Result<()> {
-    if !succeeds(program(python()).args(["-m", "pip", "--version"])) {
-        program("python3").args(["-m", "venv", "--clear", ".venv"]).run()?;
+/// Makes `.venv` where it is missing.
+pub fn make_python_environment() -> Result<()> {
+    if succeeds(program(python()).args(["-m", "pip", "--version"])) {
+        return Ok(());
     }
+    program("python3").args(["-m", "venv", "--clear", ".venv"]).run()
+}
+
+fn install_python_package() -> Result<()> {
+    make_python_environment()?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     program(python()).args(pip).arg("./bindings/python[test]").run()
 }
 
-fn build_node_addon() -> Result<()> {
-    program("npm")
-        .args(["--prefix", "bindings/node", "install", "--no-audit", "--no-fund", "--silent"])
-        .run()?;
+fn install_node_tools() -> Result<()> {
+    program("npm").args(["--prefix", "bindings/node", "install", "--no-audit", "--no-fund", "--silent"]).run()
+}
+
+/// Builds the addon into `bindings/node`.
+pub fn build_node_addon() -> Result<()> {
     program("node").arg("bindings/node/build.js").run()
 }
