@@ -13,6 +13,8 @@ type Inspection struct {
 	AllocatedBytes int64 `json:"allocated_bytes"`
 	// Capture is nil where libhypeman did not make the snapshot.
 	Capture *Capture `json:"capture,omitempty"`
+	// Generation is how often the memory was handed out, by restores and forks.
+	Generation uint64 `json:"generation"`
 }
 
 // PayloadFile is a file of the payload; its path is beneath guest/.
@@ -31,6 +33,7 @@ type Capture struct {
 	HypervisorVersion string   `json:"hypervisor_version,omitempty"`
 	MemoryFormat      string   `json:"memory_format,omitempty"`
 	MemoryFile        string   `json:"memory_file,omitempty"`
+	StateFormat       string   `json:"state_format,omitempty"`
 	Host              Host     `json:"host"`
 	LibhypemanVersion string   `json:"libhypeman_version"`
 }
@@ -40,6 +43,8 @@ type Host struct {
 	Kernel       string `json:"kernel"`
 	Architecture string `json:"architecture"`
 	CPUModel     string `json:"cpu_model"`
+	CPUVendor    string `json:"cpu_vendor"`
+	CPUFlags     string `json:"cpu_flags"`
 }
 
 // Inspect tells what the 14 fields cannot say: files, sizes on disk, how it was captured.

@@ -30,6 +30,9 @@ type Instance struct {
 	Directory   string                     `json:"directory,omitempty"`
 	Disks       []Disk                     `json:"disks"`
 	Compression *SnapshotCompressionConfig `json:"compression,omitempty"`
+	// Generation is which copy of its snapshot's memory it has, counted from 1; 0 where that is not known: only the
+	// restore or fork that gave it the memory tells.
+	Generation uint64 `json:"generation,omitempty"`
 }
 
 // InstanceState is what a VM does.
@@ -81,7 +84,7 @@ type InstanceRegisterParams struct {
 
 // Register tells of a VM. Telling it the same again is fine and gives the same instance.
 func (s InstanceService) Register(ctx context.Context, params InstanceRegisterParams) (*Instance, error) {
-	return s.instance(ctx, func(c *call, out **C.hypeman_instance) C.hypeman_status {
+	return s.one(ctx, func(c *call, out **C.hypeman_instance) C.hypeman_status {
 		options := (*C.hypeman_register_options)(c.room(C.sizeof_hypeman_register_options))
 		options.struct_size = C.sizeof_hypeman_register_options
 		options.name = c.text("name", params.Name)
@@ -97,7 +100,7 @@ func (s InstanceService) Register(ctx context.Context, params InstanceRegisterPa
 
 // Get finds an instance by exact id, then exact name, then unique id prefix.
 func (s InstanceService) Get(ctx context.Context, id string) (*Instance, error) {
-	return s.instance(ctx, func(c *call, out **C.hypeman_instance) C.hypeman_status {
+	return s.one(ctx, func(c *call, out **C.hypeman_instance) C.hypeman_status {
 		return C.hypeman_instance_get(s.handle.raw, c.text("id", id), out, &c.err)
 	})
 }
@@ -128,17 +131,23 @@ func (s InstanceService) Unregister(ctx context.Context, id string) error {
 	})
 }
 
-func (s InstanceService) instance(
+func (s InstanceService) one(
 	ctx context.Context, ask func(*call, **C.hypeman_instance) C.hypeman_status,
 ) (*Instance, error) {
+	return instance(func(out **C.hypeman_instance) error {
+		return brief(ctx, s.handle, func(c *call) C.hypeman_status { return ask(c, out) })
+	})
+}
+
+// instance is what ask hands out.
+func instance(ask func(**C.hypeman_instance) error) (*Instance, error) {
 	var out *C.hypeman_instance
 	defer func() { C.hypeman_instance_free(out) }()
-	err := brief(ctx, s.handle, func(c *call) C.hypeman_status { return ask(c, &out) })
-	if err != nil {
+	if err := ask(&out); err != nil {
 		return nil, err
 	}
-	var instance Instance
-	return &instance, read(C.hypeman_instance_to_json(out), &instance)
+	var found Instance
+	return &found, read(C.hypeman_instance_to_json(out), &found)
 }
 
 func (c *call) disks(given []Disk) (*C.hypeman_disk, C.size_t) {

@@ -36,7 +36,7 @@ func (s InstanceSnapshotService) New(
 		return run(ctx, s.handle, func(c *call) C.hypeman_status {
 			options := (*C.hypeman_create_options)(c.room(C.sizeof_hypeman_create_options))
 			options.struct_size = C.sizeof_hypeman_create_options
-			options.kind_name = c.text("kind", string(params.Kind))
+			options.kind_name = c.optional("kind", string(params.Kind))
 			if params.Name.Valid() {
 				options.name = c.text("name", params.Name.Value)
 			}
@@ -62,9 +62,20 @@ type InstanceSnapshotRestoreParams struct {
 	OnDemand bool
 	// UffdSocket is the path of the socket of a userfaultfd server that gives the VMM its memory (firecracker).
 	UffdSocket string
-	// AllowIncompatible loads although the VMM's version or the host differs from what was recorded.
+	// AllowIncompatible restores although the VMM or the host differs from what was recorded.
 	AllowIncompatible bool
+	// Duplicates says whether memory that was handed out before may be so again.
+	Duplicates Duplicates
 }
+
+// Duplicates says whether memory that a restore or fork handed out before may be handed out again.
+type Duplicates string
+
+const (
+	// DuplicatesAllow is the default.
+	DuplicatesAllow Duplicates = "allow"
+	DuplicatesDeny  Duplicates = "deny"
+)
 
 // InstanceSnapshotRestoreParamsTargetState is what an instance is to be after a restore.
 type InstanceSnapshotRestoreParamsTargetState string
@@ -79,26 +90,27 @@ const (
 func (s InstanceSnapshotService) Restore(
 	ctx context.Context, snapshotID string, params InstanceSnapshotRestoreParams, opts ...CallOption,
 ) (*Instance, error) {
-	var out *C.hypeman_instance
-	defer func() { C.hypeman_instance_free(out) }()
-	err := run(ctx, s.handle, func(c *call) C.hypeman_status {
-		options := (*C.hypeman_restore_options)(c.room(C.sizeof_hypeman_restore_options))
-		options.struct_size = C.sizeof_hypeman_restore_options
-		options.target_state = c.optional("target_state", string(params.TargetState))
-		options.api_socket = c.optional("api_socket", params.APISocket)
-		options.network_overrides, options.network_override_count = c.networkOverrides(params.NetworkOverrides)
-		options.on_demand = flag(params.OnDemand)
-		options.allow_incompatible = flag(params.AllowIncompatible)
-		options.uffd_socket = c.optional("uffd_socket", params.UffdSocket)
-		options.call = c.limits(opts)
-		id, instance := c.text("snapshot_id", snapshotID), c.text("id", params.ID)
-		return C.hypeman_snapshot_restore(s.handle.raw, id, instance, options, &out, &c.err)
+	return instance(func(out **C.hypeman_instance) error {
+		return run(ctx, s.handle, func(c *call) C.hypeman_status {
+			options := c.restoreOptions(params, opts)
+			id, instance := c.text("snapshot_id", snapshotID), c.text("id", params.ID)
+			return C.hypeman_snapshot_restore(s.handle.raw, id, instance, options, out, &c.err)
+		})
 	})
-	if err != nil {
-		return nil, err
-	}
-	var instance Instance
-	return &instance, read(C.hypeman_instance_to_json(out), &instance)
+}
+
+func (c *call) restoreOptions(params InstanceSnapshotRestoreParams, opts []CallOption) *C.hypeman_restore_options {
+	options := (*C.hypeman_restore_options)(c.room(C.sizeof_hypeman_restore_options))
+	options.struct_size = C.sizeof_hypeman_restore_options
+	options.target_state = c.optional("target_state", string(params.TargetState))
+	options.api_socket = c.optional("api_socket", params.APISocket)
+	options.network_overrides, options.network_override_count = c.networkOverrides(params.NetworkOverrides)
+	options.on_demand = flag(params.OnDemand)
+	options.allow_incompatible = flag(params.AllowIncompatible)
+	options.uffd_socket = c.optional("uffd_socket", params.UffdSocket)
+	options.duplicates = c.optional("duplicates", string(params.Duplicates))
+	options.call = c.limits(opts)
+	return options
 }
 
 func (c *call) networkOverrides(given map[string]string) (*C.hypeman_network_override, C.size_t) {
