@@ -5,12 +5,13 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::program::{Run, cargo, program, succeeds};
-use crate::{Result, packages, root, target};
+use crate::{Result, dist, packages, root, target};
 
-/// Installs what is missing and builds the C library, the Python package and the Node addon.
+/// Installs what is missing and builds the C library, also as an installed one, the Python package and the Node addon.
 pub fn setup() -> Result<()> {
     packages::install_missing()?;
     build_c_library()?;
+    dist::prefix::install(&prefix())?;
     install_python_package()?;
     install_node_tools()?;
     build_node_addon()
@@ -24,6 +25,11 @@ pub fn python() -> PathBuf {
 /// The directory of `libhypeman.so`, in the profile that users get.
 pub fn library_directory() -> PathBuf {
     target().join("release")
+}
+
+/// Where the C library is installed as its users have it, for what is found by pkg-config.
+pub fn prefix() -> PathBuf {
+    target().join("prefix")
 }
 
 /// Builds `libhypeman.so` and `libhypeman.a`.

@@ -5,7 +5,7 @@ mod archive;
 mod command;
 mod node;
 mod place;
-mod prefix;
+pub mod prefix;
 mod python;
 
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@ const SONAME: &str = "libhypeman.so.0";
 const SYSTEM_LIBRARIES: [&str; 6] = ["gcc_s", "util", "rt", "pthread", "m", "dl"];
 
 const PKG_CONFIG: &str = include_str!("../../../ffi/package/hypeman.pc.in");
+const PKG_CONFIG_STATIC: &str = include_str!("../../../ffi/package/hypeman-static.pc.in");
 const CMAKE_CONFIG: &str = include_str!("../../../ffi/package/hypemanConfig.cmake.in");
 const CMAKE_VERSION: &str = include_str!("../../../ffi/package/hypemanConfigVersion.cmake.in");
 
@@ -34,7 +35,10 @@ pub fn install(prefix: &Path) -> Result<()> {
     let archive = archive::localised(&setup::library_directory().join("libhypeman.a"), &scratch)?;
     place::copy(&archive, &lib.join("libhypeman.a"), 0o644)?;
 
-    place::write(&lib.join("pkgconfig/hypeman.pc"), filled(PKG_CONFIG, &flags()), 0o644)?;
+    let descriptions = [("hypeman.pc", PKG_CONFIG), ("hypeman-static.pc", PKG_CONFIG_STATIC)];
+    for (name, template) in descriptions {
+        place::write(&lib.join("pkgconfig").join(name), filled(template, &flags()), 0o644)?;
+    }
     let cmake = lib.join("cmake/hypeman");
     place::write(&cmake.join("hypemanConfig.cmake"), filled(CMAKE_CONFIG, &SYSTEM_LIBRARIES.join(";")), 0o644)?;
     place::write(&cmake.join("hypemanConfigVersion.cmake"), filled(CMAKE_VERSION, ""), 0o644)?;
@@ -68,7 +72,7 @@ mod tests {
 
     #[test]
     fn nothing_of_a_template_is_left_open() {
-        for template in [PKG_CONFIG, CMAKE_CONFIG, CMAKE_VERSION] {
+        for template in [PKG_CONFIG, PKG_CONFIG_STATIC, CMAKE_CONFIG, CMAKE_VERSION] {
             let filled = filled(template, "-lm");
             assert!(template.contains('@') && !filled.contains('@'), "{filled}");
         }
