@@ -33,6 +33,10 @@ type Instance struct {
 	// Generation is which copy of its snapshot's memory it has, counted from 1; 0 where that is not known: only the
 	// restore or fork that gave it the memory tells.
 	Generation uint64 `json:"generation,omitempty"`
+	// StagingDirectory is where a VMM that runs as another user or in a jail writes to and loads from, and
+	// StagingDirectoryInVmm the path of it that the VMM sees.
+	StagingDirectory      string `json:"staging_directory,omitempty"`
+	StagingDirectoryInVmm string `json:"staging_directory_in_vmm,omitempty"`
 }
 
 // InstanceState is what a VM does.
@@ -80,6 +84,15 @@ type InstanceRegisterParams struct {
 	Disks []Disk
 	// Compression that its snapshots have by default.
 	Compression SnapshotCompressionConfigParam
+	// StagingDirectory is the absolute path of a directory that a VMM that runs as another user or in a jail can reach,
+	// too. What it writes is moved from there into the snapshot, and what it loads is put there.
+	StagingDirectory string
+	// StagingDirectoryInVmm is the path of that directory as the VMM sees it; "": the same.
+	StagingDirectoryInVmm string
+	// ExclusiveSnapshots is the promise that no other program, and no other data directory, takes snapshots of this VM
+	// as long as its VMM lives. Then firecracker, where it tracks dirty pages, writes only what changed since its last
+	// snapshot. Were it broken, such a snapshot would lack changes, and nothing could show it.
+	ExclusiveSnapshots bool
 }
 
 // Register tells of a VM. Telling it the same again is fine and gives the same instance.
@@ -94,6 +107,9 @@ func (s InstanceService) Register(ctx context.Context, params InstanceRegisterPa
 		options.directory = c.optional("directory", params.Directory)
 		options.disks, options.disk_count = c.disks(params.Disks)
 		options.compression = c.compression(params.Compression)
+		options.staging_directory = c.optional("staging_directory", params.StagingDirectory)
+		options.staging_directory_in_vmm = c.optional("staging_directory_in_vmm", params.StagingDirectoryInVmm)
+		options.exclusive_snapshots = flag(params.ExclusiveSnapshots)
 		return C.hypeman_instance_register(s.handle.raw, options, out, &c.err)
 	})
 }
