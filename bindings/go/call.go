@@ -34,8 +34,12 @@ func run(ctx context.Context, h *handle, make func(*call) C.hypeman_status) (err
 	defer c.end(h)
 	defer func() {
 		// What cannot be handed to C is found while its arguments are made.
-		if refused, is := recover().(*Error); is {
-			err = refused
+		switch panicked := recover().(type) {
+		case nil:
+		case *Error:
+			err = panicked
+		default:
+			panic(panicked)
 		}
 	}()
 	if make(c) == C.HYPEMAN_STATUS_OK {

@@ -19,8 +19,8 @@ type watcher struct {
 func hypemanGoProgress(progress *C.hypeman_progress, user unsafe.Pointer) (end C.int) {
 	watcher := cgo.Handle(C.hypemanGoKept(user)).Value().(*watcher)
 	defer func() {
-		if watcher.panicked = recover(); watcher.panicked != nil {
-			end = 1
+		if panicked := recover(); panicked != nil {
+			watcher.panicked, end = panicked, 1
 		}
 	}()
 	watcher.report(Progress{

@@ -47,7 +47,8 @@ type Options struct {
 	AllowNetworkFS bool
 	// OwnsServerInstances says that no server of the vendor's runs on this data directory.
 	OwnsServerInstances bool
-	// Log hears of what happens in the background, on any goroutine, several at once. It must not use the client.
+	// Log hears of what happens in the background, on any goroutine, several at once. It must not use the
+	// client, and must not panic.
 	Log func(LogEvent)
 	// OffloadMemory has guest memory of cloud-hypervisor go straight into and out of its compressed form.
 	OffloadMemory bool
