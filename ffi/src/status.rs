@@ -115,7 +115,10 @@ pub extern "C" fn hypeman_status_http(status: i32) -> i32 {
     if status == Status::Ok as i32 {
         return 200;
     }
-    Kind::ALL.into_iter().find(|kind| kind.fact().number == status).map_or(0, |kind| kind.fact().http_status.into())
+    Kind::ALL
+        .into_iter()
+        .find(|kind| kind.fact().number == status)
+        .map_or(0, |kind| kind.fact().http_status.into())
 }
 
 #[cfg(test)]

@@ -75,12 +75,34 @@ fn unsaid(said: &str, declaration: &str) -> Vec<&'static str> {
     let hands_out = declaration.contains(" **out");
     let rules = [
         ("what it does, in a sentence", said.len() > 10 && said.contains('.')),
-        ("its errors", !declaration.contains("hypeman_error **err") || said.contains("rrors") || said.contains("INTERNAL")),
-        ("what out is and how it is freed", !hands_out || said.contains("out:") && (said.contains("_free") || said.contains("hypeman_close"))),
+        (
+            "its errors",
+            !declaration.contains("hypeman_error **err")
+                || said.contains("rrors")
+                || said.contains("INTERNAL"),
+        ),
+        (
+            "what out is and how it is freed",
+            !hands_out || said.contains("out:") && (said.contains("_free") || said.contains("hypeman_close")),
+        ),
         ("whom the text belongs to", result != "char *" || said.contains("hypeman_string_free")),
-        ("whom what it returns belongs to", !(result.starts_with("const ") && result.ends_with('*')) || said.contains("orrowed") || said.contains("Static")),
-        ("what NULL does", !declaration.contains("_free(") || said.contains("NULL is fine") || said.contains("no one may use it")),
-        ("the unit", !["uint64_t", "double"].contains(&result) || ["bytes", "milliseconds", "often"].iter().any(|unit| said.contains(unit))),
+        (
+            "whom what it returns belongs to",
+            !(result.starts_with("const ") && result.ends_with('*'))
+                || said.contains("orrowed")
+                || said.contains("Static"),
+        ),
+        (
+            "what NULL does",
+            !declaration.contains("_free(")
+                || said.contains("NULL is fine")
+                || said.contains("no one may use it"),
+        ),
+        (
+            "the unit",
+            !["uint64_t", "double"].contains(&result)
+                || ["bytes", "milliseconds", "often"].iter().any(|unit| said.contains(unit)),
+        ),
     ];
     rules.into_iter().filter(|(_, is_said)| !is_said).map(|(what, _)| what).collect()
 }
@@ -88,7 +110,7 @@ fn unsaid(said: &str, declaration: &str) -> Vec<&'static str> {
 /// The type of the result, and the name, of a declaration.
 fn declared_as(declaration: &str) -> (&str, &str) {
     let (head, _) = declaration.split_once('(').expect("a function");
-    let at = head.rfind("hypeman_").expect("its name");
+    let at = head.rfind([' ', '*']).expect("a type before its name") + 1;
     (head[..at].trim(), &head[at..])
 }
 
@@ -129,7 +151,10 @@ fn every_object_says_which_threads_may_use_it() {
 fn what_is_not_said_is_noticed() {
     let create = "hypeman_status hypeman_x_new(struct hypeman_x **out, struct hypeman_error **err)";
     assert_eq!(unsaid("Makes one of these.", create), ["its errors", "what out is and how it is freed"]);
-    assert_eq!(unsaid("Returns the name of it.", "const char *hypeman_x_name(void)"), ["whom what it returns belongs to"]);
+    assert_eq!(
+        unsaid("Returns the name of it.", "const char *hypeman_x_name(void)"),
+        ["whom what it returns belongs to"]
+    );
     assert_eq!(unsaid("Returns how large it is.", "uint64_t hypeman_x_size(void)"), ["the unit"]);
     assert_eq!(unsaid("Frees one of these.", "void hypeman_x_free(struct hypeman_x *x)"), ["what NULL does"]);
 }

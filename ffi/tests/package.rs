@@ -170,7 +170,8 @@ fn the_archive_links_into_a_program_with_names_of_its_own_and_another_rust_libra
 
     // The archive that Rust makes is no such neighbour: else this test would show nothing.
     let whole = built::libraries().join("libhypeman.a").display().to_string();
-    let output = link(&["-Wl,--whole-archive".into(), whole, "-Wl,--no-whole-archive".into()]).output().unwrap();
+    let output =
+        link(&["-Wl,--whole-archive".into(), whole, "-Wl,--no-whole-archive".into()]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("multiple definition"), "{said}");
 }
@@ -179,7 +180,9 @@ fn the_archive_links_into_a_program_with_names_of_its_own_and_another_rust_libra
 fn size_of(include: &Path, name: &str) -> usize {
     let place = tempfile::tempdir().unwrap();
     let (source, program) = (place.path().join("size.c"), place.path().join("size"));
-    let text = format!("#include <hypeman.h>\n#include <stdio.h>\nint main(void) {{ printf(\"%zu\", sizeof({name})); }}\n");
+    let text = format!(
+        "#include <hypeman.h>\n#include <stdio.h>\nint main(void) {{ printf(\"%zu\", sizeof({name})); }}\n"
+    );
     fs::write(&source, text).unwrap();
     succeeds(compiler(Language::C99).arg("-I").arg(include).arg(source).arg("-o").arg(&program));
     String::from_utf8(succeeds(&mut Command::new(program)).stdout).unwrap().parse().unwrap()
@@ -195,7 +198,12 @@ fn a_program_that_an_older_header_was_compiled_into_goes_on_working() {
     let place = tempfile::tempdir().unwrap();
     let program = place.path().join("program");
     let mut compiler = compiler(Language::C99);
-    compiler.arg("-I").arg(older).arg(root().join("tests/c/older.c")).args(["-x", "none", "-o"]).arg(&program);
+    compiler
+        .arg("-I")
+        .arg(older)
+        .arg(root().join("tests/c/older.c"))
+        .args(["-x", "none", "-o"])
+        .arg(&program);
     succeeds(compiler.arg("-L").arg(prefix().join("lib")).arg("-lhypeman"));
     plays(&program);
 }

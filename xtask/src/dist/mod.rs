@@ -23,7 +23,9 @@ pub fn dist() -> Result<()> {
     command::install(&dist.join("cli"))?;
     python::package(&dist.join("python"))?;
     node::package(&dist.join("node"))?;
-    println!("dist/c and dist/cli are install prefixes, dist/python and dist/node hold what pip and npm install");
+    println!(
+        "dist/c and dist/cli are install prefixes, dist/python and dist/node hold what pip and npm install"
+    );
     Ok(())
 }
 

@@ -33,9 +33,8 @@ fn platform() -> Result<String> {
 fn main_package(stage: &Path, platform: &str) -> Result<std::path::PathBuf> {
     let package = root().join(PACKAGE);
     place::make(stage)?;
-    let listed = program("node")
-        .args(["-p", "require('./bindings/node/package.json').files.join('\\n')"])
-        .read()?;
+    let listed =
+        program("node").args(["-p", "require('./bindings/node/package.json').files.join('\\n')"]).read()?;
     for name in listed.lines().chain(["package.json", "README.md"]) {
         place::copy(&package.join(name), &stage.join(name), 0o644)?;
     }

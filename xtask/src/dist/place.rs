@@ -20,7 +20,8 @@ pub fn empty(directory: &Path) -> Result<()> {
 
 /// Makes `directory` where it is missing.
 pub fn make(directory: &Path) -> Result<()> {
-    fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()).into())
+    fs::create_dir_all(directory)
+        .map_err(|error| format!("cannot make {}: {error}", directory.display()).into())
 }
 
 /// Copies `from` to `to`, whose directory is made, with permissions `mode`.

@@ -40,7 +40,11 @@ pub fn install(prefix: &Path) -> Result<()> {
         place::write(&lib.join("pkgconfig").join(name), filled(template, &flags()), 0o644)?;
     }
     let cmake = lib.join("cmake/hypeman");
-    place::write(&cmake.join("hypemanConfig.cmake"), filled(CMAKE_CONFIG, &SYSTEM_LIBRARIES.join(";")), 0o644)?;
+    place::write(
+        &cmake.join("hypemanConfig.cmake"),
+        filled(CMAKE_CONFIG, &SYSTEM_LIBRARIES.join(";")),
+        0o644,
+    )?;
     place::write(&cmake.join("hypemanConfigVersion.cmake"), filled(CMAKE_VERSION, ""), 0o644)?;
     for document in ["LICENSE", "docs/abi.md", "docs/errors.md"] {
         let name = Path::new(document).file_name().unwrap_or_default();
