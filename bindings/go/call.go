@@ -60,10 +60,7 @@ func brief(ctx context.Context, h *handle, make func(*call) C.hypeman_status) er
 func read[T any](text *C.char, into *T) error {
 	defer C.hypeman_string_free(text)
 	if text == nil {
-		return &Error{
-			Code: "not_supported", Number: int(C.HYPEMAN_STATUS_NOT_SUPPORTED), Message: "a path is not UTF-8",
-			StatusCode: int(C.hypeman_status_http(C.HYPEMAN_STATUS_NOT_SUPPORTED)),
-		}
+		return failed(C.HYPEMAN_STATUS_NOT_SUPPORTED, "this cannot be told as JSON: a path is not UTF-8")
 	}
 	return json.Unmarshal([]byte(C.GoString(text)), into)
 }

@@ -93,8 +93,12 @@ func taken(raw *C.hypeman_error) *Error {
 	return failure
 }
 
-func refused(message string) *Error {
-	failure := kind(C.HYPEMAN_STATUS_INVALID_REQUEST)
+func refused(message string) *Error { return failed(C.HYPEMAN_STATUS_INVALID_REQUEST, message) }
+
+func closed(message string) *Error { return failed(C.HYPEMAN_STATUS_CLOSED, message) }
+
+func failed(status C.int32_t, message string) *Error {
+	failure := kind(status)
 	failure.Message = message
 	return failure
 }

@@ -134,9 +134,7 @@ func (m *Memory) ask(make func(*call) C.hypeman_status) error {
 	m.mutex.RLock()
 	defer m.mutex.RUnlock()
 	if m.raw == nil {
-		failure := kind(C.HYPEMAN_STATUS_CLOSED)
-		failure.Message = "the memory image was closed"
-		return failure
+		return closed("the memory image was closed")
 	}
 	return run(context.Background(), nil, make)
 }
