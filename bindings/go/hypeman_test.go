@@ -55,7 +55,7 @@ func stopped(t *testing.T, client *hypeman.Client, name string) *hypeman.Instanc
 }
 
 // standby registers a VM whose guest memory lies beside its disk.
-func standby(t *testing.T, client *hypeman.Client, name string) *hypeman.Instance {
+func standby(t *testing.T, client *hypeman.Client, name string, hypervisor hypeman.SourceHypervisor) *hypeman.Instance {
 	t.Helper()
 	directory := t.TempDir()
 	image := filepath.Join(directory, "snapshots/snapshot-latest")
@@ -63,7 +63,7 @@ func standby(t *testing.T, client *hypeman.Client, name string) *hypeman.Instanc
 	must(0, os.WriteFile(filepath.Join(image, "memory"), memory(), 0o600))
 	must(0, os.WriteFile(filepath.Join(directory, "disk.raw"), bytes.Repeat([]byte{7}, 65536), 0o600))
 	return must(client.Instances.Register(ctx, hypeman.InstanceRegisterParams{
-		Name: name, Hypervisor: "qemu", Directory: directory,
+		Name: name, Hypervisor: hypervisor, Directory: directory,
 	}))
 }
 
@@ -124,7 +124,7 @@ func TestTheLifeOfASnapshot(t *testing.T) {
 
 func TestMemoryIsReadAtAnyOffsetCompressedOrNot(t *testing.T) {
 	client := open(t, nil)
-	vm := standby(t, client, "vm1")
+	vm := standby(t, client, "vm1", "qemu")
 	made := must(client.Instances.Snapshots.New(ctx, vm.ID, hypeman.InstanceSnapshotNewParams{
 		Kind:        hypeman.SnapshotKindStandby,
 		Compression: hypeman.SnapshotCompressionConfigParam{Enabled: true, Algorithm: "lz4", Level: hypeman.Int(0)},
@@ -159,6 +159,49 @@ func TestMemoryIsReadAtAnyOffsetCompressedOrNot(t *testing.T) {
 	must(0, image.Close())
 	must(0, image.Close())
 	if _, err := image.ReadAt(make([]byte, 1), 0); !errors.Is(err, hypeman.ErrClosed) {
+		t.Errorf("after it was closed: %v", err)
+	}
+	must(0, client.Snapshots.Delete(ctx, made.ID))
+}
+
+func TestAPagerServesUntilItIsStopped(t *testing.T) {
+	client := open(t, nil)
+	vm := standby(t, client, "vm1", "firecracker")
+	made := must(client.Instances.Snapshots.New(ctx, vm.ID, hypeman.InstanceSnapshotNewParams{Kind: "Standby"}))
+	socket := filepath.Join(must(os.MkdirTemp("", "pager")), "s")
+	defer os.RemoveAll(filepath.Dir(socket))
+	params := hypeman.SnapshotServeMemoryParams{Socket: socket, Fill: true, Prefetch: hypeman.Opt(false), Cpus: []uint32{0}}
+	pager, err := client.Snapshots.ServeMemory(ctx, made.ID, params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pager.Socket() != socket || pager.SnapshotID() != made.ID {
+		t.Errorf("%s serves %s", pager.Socket(), pager.SnapshotID())
+	}
+	if _, err := client.Snapshots.ServeMemory(ctx, made.ID, params); !errors.Is(err, hypeman.ErrConflict) {
+		t.Errorf("at a place that is taken: %v", err)
+	}
+	params.SpinUs, params.Socket = hypeman.Int(1001), ""
+	if _, err := client.Snapshots.ServeMemory(ctx, made.ID, params); !errors.Is(err, hypeman.ErrInvalidRequest) {
+		t.Errorf("spinning too long: %v", err)
+	}
+	limited, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	if err := pager.Wait(limited); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("without a VM: %v", err)
+	}
+	waited := make(chan error)
+	go func() { waited <- pager.Wait(ctx) }()
+	must(0, pager.Stop())
+	if err := <-waited; !errors.Is(err, hypeman.ErrClosed) {
+		t.Errorf("stopped while someone waited: %v", err)
+	}
+	if metrics := must(pager.Metrics()); metrics.VmsSeen != 0 || len(metrics.FaultUs) == 0 {
+		t.Errorf("%+v", metrics)
+	}
+	must(0, pager.Close())
+	must(0, pager.Close())
+	if _, err := pager.Metrics(); !errors.Is(err, hypeman.ErrClosed) {
 		t.Errorf("after it was closed: %v", err)
 	}
 	must(0, client.Snapshots.Delete(ctx, made.ID))

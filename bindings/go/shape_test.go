@@ -49,6 +49,7 @@ func TestResultsHaveTheFieldsOfTheAPI(t *testing.T) {
 		"Instance": hypeman.Instance{}, "Disk": hypeman.Disk{}, "Inspection": hypeman.Inspection{},
 		"PayloadFile": hypeman.PayloadFile{}, "Capture": hypeman.Capture{}, "Host": hypeman.Host{},
 		"MemoryExtent": hypeman.MemoryExtent{}, "MemoryRange": hypeman.MemoryRange{},
+		"PagerMetrics": hypeman.PagerMetrics{},
 		"VerifyReport": hypeman.VerifyReport{}, "VerifiedFile": hypeman.VerifiedFile{}, "Defect": hypeman.Defect{},
 	}
 	for name, fields := range api(t).Results {
@@ -88,6 +89,7 @@ func TestParametersAreThoseOfTheAPI(t *testing.T) {
 		reflect.TypeOf(hypeman.InstanceSnapshotRestoreParams{}): append(requests["RestoreSnapshot"], "id"),
 		reflect.TypeOf(hypeman.SnapshotForkParams{}):            fork,
 		reflect.TypeOf(hypeman.SnapshotListParams{}):            requests["SnapshotFilter"],
+		reflect.TypeOf(hypeman.SnapshotServeMemoryParams{}):     requests["ServeMemory"],
 		reflect.TypeOf(hypeman.LogEvent{}):                      requests["LogEvent"],
 		reflect.TypeOf(hypeman.Progress{}):                      requests["Progress"],
 	} {
