@@ -101,7 +101,7 @@ fn unsaid(said: &str, declaration: &str) -> Vec<&'static str> {
         (
             "the unit",
             !["uint64_t", "double"].contains(&result)
-                || ["bytes", "milliseconds", "often"].iter().any(|unit| said.contains(unit)),
+                || ["bytes", "milliseconds", "how often", "how many"].iter().any(|unit| said.contains(unit)),
         ),
     ];
     rules.into_iter().filter(|(_, is_said)| !is_said).map(|(what, _)| what).collect()

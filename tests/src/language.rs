@@ -64,7 +64,8 @@ impl Language {
     pub fn missing(self) -> Option<&'static str> {
         let required = || env::var("HYPEMAN_REQUIRE").is_ok_and(|all| all.split(',').any(|one| one == "go"));
         let found = || Command::new("go").arg("version").output().is_ok();
-        (self == Self::Go && !required() && !found()).then_some("go is not installed; apt-get install golang-go")
+        (self == Self::Go && !required() && !found())
+            .then_some("go is not installed; apt-get install golang-go")
     }
 }
 
