@@ -917,6 +917,12 @@ hypeman_status hypeman_selftest_panic(struct hypeman_error **err);
 const char *hypeman_status_code(int32_t status);
 
 /**
+ * Returns the HTTP status that a server would answer in place of a status, such as 404 for HYPEMAN_STATUS_NOT_FOUND
+ * and 200 for HYPEMAN_STATUS_OK; 0 for a number that this version does not know.
+ */
+int32_t hypeman_status_http(int32_t status);
+
+/**
  * Returns the version of the library that runs, such as "0.1.0". Static text; never NULL.
  */
 const char *hypeman_version(void);

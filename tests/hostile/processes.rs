@@ -42,7 +42,7 @@ pub fn eight() -> Result<(), String> {
     }
     let runners = Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile/runners");
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let wanted = Language::wanted();
+    let wanted = Language::wanted_borders();
     let languages: Vec<_> = wanted.into_iter().filter(|one| *one != Language::Rust).collect();
     let programs = languages.iter().map(|one| Runner::new(*one, &runners, Path::new(""), tmp));
     let programs = programs.collect::<Result<Vec<_>, _>>()?;
