@@ -142,7 +142,7 @@ fn end(process: &mut Child) -> Result<(), String> {
     Ok(())
 }
 
-fn listed(hm: &Hypeman) -> Result<Vec<hypeman_core::Snapshot>, String> {
+fn listed(hm: &Hypeman) -> Result<Vec<std::sync::Arc<hypeman_core::Snapshot>>, String> {
     hm.snapshots().list(&SnapshotFilter::default()).map_err(|e| format!("list: {e}"))
 }
 
