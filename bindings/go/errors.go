@@ -33,6 +33,7 @@ type Error struct {
 	// Errno is the error number of the operating system, or 0.
 	Errno syscall.Errno
 
+	raw   string
 	cause error
 }
 
@@ -58,6 +59,9 @@ var (
 
 func (e *Error) Error() string { return e.Message }
 
+// RawJSON is the error as the library tells it: code, status, message and, where there are such, id, path and errno.
+func (e *Error) RawJSON() string { return e.raw }
+
 // Is tells whether target is one of the errors by code above, and this has its code.
 func (e *Error) Is(target error) bool {
 	other, is := target.(*Error)
@@ -75,6 +79,11 @@ func (e *Error) Unwrap() error {
 	return nil
 }
 
+func owned(text *C.char) string {
+	defer C.hypeman_string_free(text)
+	return C.GoString(text)
+}
+
 func kind(status C.int32_t) *Error {
 	return &Error{
 		Code: C.GoString(C.hypeman_status_code(status)), Number: int(status),
@@ -90,6 +99,7 @@ func taken(raw *C.hypeman_error) *Error {
 	failure.ID = C.GoString(C.hypeman_error_id(raw))
 	failure.Path = C.GoString(C.hypeman_error_path(raw))
 	failure.Errno = syscall.Errno(C.hypeman_error_errno(raw))
+	failure.raw = owned(C.hypeman_error_to_json(raw))
 	return failure
 }
 

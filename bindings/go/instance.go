@@ -7,6 +7,8 @@ import (
 	"context"
 	"time"
 	"unsafe"
+
+	"hypeman/packages/param"
 )
 
 // InstanceService has the VMs that the data directory was told of.
@@ -74,8 +76,8 @@ type InstanceRegisterParams struct {
 	// Name is 1 to 63 of [a-z0-9-], no dash at either end, unique among instances.
 	Name       string
 	Hypervisor SourceHypervisor
-	// ID to keep; "" to have one made.
-	ID string
+	// ID to keep; one is made where none is given.
+	ID param.Opt[string]
 	// APISocket is the absolute path of the VMM's API socket. QEMU: a -qmp socket that no one else uses.
 	APISocket string
 	// Directory is the absolute path of the instance directory. All of it is captured, but for sockets and logs/.
@@ -102,7 +104,9 @@ func (s InstanceService) Register(ctx context.Context, params InstanceRegisterPa
 		options.struct_size = C.sizeof_hypeman_register_options
 		options.name = c.text("name", params.Name)
 		options.hypervisor = c.text("hypervisor", string(params.Hypervisor))
-		options.id = c.optional("id", params.ID)
+		if params.ID.Valid() {
+			options.id = c.text("id", params.ID.Value)
+		}
 		options.api_socket = c.optional("api_socket", params.APISocket)
 		options.directory = c.optional("directory", params.Directory)
 		options.disks, options.disk_count = c.disks(params.Disks)

@@ -36,7 +36,7 @@ func (s InstanceSnapshotService) New(
 		return run(ctx, s.handle, func(c *call) C.hypeman_status {
 			options := (*C.hypeman_create_options)(c.room(C.sizeof_hypeman_create_options))
 			options.struct_size = C.sizeof_hypeman_create_options
-			options.kind_name = c.optional("kind", string(params.Kind))
+			options.kind_name = c.text("kind", string(params.Kind))
 			if params.Name.Valid() {
 				options.name = c.text("name", params.Name.Value)
 			}
