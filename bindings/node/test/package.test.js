@@ -81,7 +81,8 @@ test('the types are those of tests/conformance/api.json', () => {
 test('the types name exactly the keys that results have', async t => {
   const hm = store(t)
   const compression = { enabled: true, algorithm: 'zstd', level: 1 }
-  const vm = await standby(t, hm, 'full', { compression, api_socket: '/nowhere/qmp' })
+  const staging = { staging_directory: directory(t), staging_directory_in_vmm: '/pass' }
+  const vm = await standby(t, hm, 'full', { compression, api_socket: '/nowhere/qmp', ...staging })
   assert.deepEqual([...Object.keys(vm), 'generation'].sort(), declared('Instance').all)
   const made = await hm.instances.snapshots.create(vm.id, { kind: 'Standby', name: 'n', tags: { a: 'b' } })
   const done = await hm.snapshots.wait(made.id)

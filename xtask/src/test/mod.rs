@@ -144,7 +144,15 @@ fn required() -> Result<OsString> {
     if let Some(said) = std::env::var_os("HYPEMAN_REQUIRE") {
         return Ok(said);
     }
-    Ok(if may_mount()? { "qemu,zstd,lz4,go,strace,root,block" } else { "qemu,zstd,lz4,go,strace" }.into())
+    let mut names = "qemu,zstd,lz4,go,strace".to_owned();
+    if may_mount()? {
+        names.push_str(",root");
+        // Logged block devices are exported through FUSE.
+        if Path::new("/dev/fuse").exists() {
+            names.push_str(",block");
+        }
+    }
+    Ok(names.into())
 }
 
 /// Root in a container often may not.
