@@ -7,6 +7,7 @@ mod readme;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
