@@ -1,6 +1,7 @@
 // The exceptions of this package, and how the native half's outcomes become them.
 'use strict'
 
+const { getSystemErrorName } = require('node:util')
 const native = require('./loader')
 
 const statuses = new Map(native.codes().map(({ code, status }) => [code, status]))
@@ -41,11 +42,18 @@ function failure(message, facts) {
 
 const invalid = message => failure(message, { code: 'invalid_request' })
 
+// The operating system's error, as Node's own calls throw it.
+function systemError({ errno, path }) {
+  const code = getSystemErrorName(-errno)
+  return Object.assign(new Error(path === undefined ? code : `${code}, '${path}'`), { code, errno: -errno, path })
+}
+
 // `snapshotId` is the snapshot that the caller named.
 function unwrap(outcome, snapshotId) {
   if (outcome.code === undefined) return outcome.value
   const { message, ...facts } = outcome
-  throw failure(message, { ...facts, snapshotId })
+  const cause = facts.errno === undefined ? undefined : systemError(facts)
+  throw failure(message, { ...facts, snapshotId, cause })
 }
 
 module.exports = {

@@ -687,7 +687,7 @@ export class HypemanError extends Error {
   readonly id?: string
   /** The path concerned. */
   readonly path?: string
-  /** The operating system's error number. */
+  /** The operating system's error number, positive as in C. `cause` is then an error as Node's own calls throw it. */
   readonly errno?: number
   /** The snapshot that the failed call named. */
   readonly snapshotId?: string
