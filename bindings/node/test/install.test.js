@@ -79,10 +79,13 @@ test('installed into an empty project, with no compiler in sight, require and im
 
 test('without the package of the platform, the error names it', async t => {
   const place = project(t, [main, '--omit=optional'])
+  assert.ok(!fs.readdirSync(path.join(place, 'node_modules')).includes('libhypeman-linux-x64-gnu'))
   const failed = run(process.execPath, ['-e', "require('libhypeman')"], { cwd: place })
   const { stderr } = await failed.then(() => assert.fail('it loaded'), error => error)
   const { name } = JSON.parse(execFileSync('tar', ['-xzOf', platform, 'package/package.json']))
   assert.ok(stderr.includes(`Install ${name}`), stderr)
+  assert.match(stderr, /npm leaves it out after --omit=optional/)
+  assert.doesNotMatch(stderr, /build it here/)
   assert.ok(stderr.includes(`node ${process.versions.node}`), stderr)
 })
 
