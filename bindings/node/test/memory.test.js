@@ -94,6 +94,7 @@ test('a snapshot without memory has none to open', async t => {
 test('a whole snapshot verifies as good, and a byte that was changed is found where it lies', async t => {
   const hm = store(t)
   const { made } = await captured(t, hm, { enabled: true, algorithm: 'zstd' })
+  await hm.finish()
   const phases = []
   const good = await hm.snapshots.verify(made.id, { timeout: 60_000, onProgress: ({ phase }) => phases.push(phase) })
   assert.equal(good.snapshot_id, made.id)
