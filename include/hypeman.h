@@ -22,7 +22,7 @@
  * then answer HYPEMAN_STATUS_INVALID_REQUEST, getters NULL or 0, and _free functions do nothing.
  *
  * Threads. Calls block. A handle may be used by any number of threads at once; hypeman_close must be the last use of
- * it. All other objects are immutable, but for hypeman_cancel, which is made for use from several threads. After
+ * it. All other objects are immutable, but for hypeman_cancel and hypeman_pager, made for use from several threads. After
  * fork(), a handle in the child answers HYPEMAN_STATUS_CLOSED.
  *
  * Texts are UTF-8 and end with NUL. Paths are bytes and end with NUL. Sizes are in bytes.
@@ -58,6 +58,7 @@
 #define HYPEMAN_RESTORE_OPTIONS_INIT \
     { sizeof(hypeman_restore_options), NULL, NULL, NULL, 0, 0, 0, NULL, NULL, NULL }
 #define HYPEMAN_FORK_OPTIONS_INIT { sizeof(hypeman_fork_options), NULL, NULL, 0, NULL }
+#define HYPEMAN_SERVE_OPTIONS_INIT { sizeof(hypeman_serve_options), NULL, 0, NULL, 0, 0, 0, 0, 0 }
 #define HYPEMAN_CALL_OPTIONS_INIT { sizeof(hypeman_call_options), 0, NULL, NULL, NULL }
 #define HYPEMAN_COMPRESSION_INIT { sizeof(hypeman_compression), 1, 0, 0, NULL }
 
@@ -315,6 +316,17 @@ typedef struct hypeman_instances hypeman_instances;
  * outlives the handle. While it is open, the snapshot cannot be deleted (busy).
  */
 typedef struct hypeman_memory hypeman_memory;
+
+/**
+ * What a pager has done so far. Immutable; any thread may read it.
+ */
+typedef struct hypeman_metrics hypeman_metrics;
+
+/**
+ * Serves the guest memory of a snapshot to VMs that run already. Any thread may use it. It ends with
+ * hypeman_pager_stop, hypeman_pager_free, hypeman_shutdown or hypeman_close.
+ */
+typedef struct hypeman_pager hypeman_pager;
 
 /**
  * The ranges of an image, by guest-physical address. Immutable; any thread may read it.
@@ -797,6 +809,50 @@ typedef struct hypeman_fork_options {
     const struct hypeman_restore_options *restore;
 } hypeman_fork_options;
 
+/**
+ * How to serve the memory of a snapshot. Start from HYPEMAN_SERVE_OPTIONS_INIT.
+ */
+typedef struct hypeman_serve_options {
+    /**
+     * sizeof(hypeman_serve_options)
+     */
+    size_t struct_size;
+    /**
+     * Absolute path, of at most 107 bytes, at which to listen and at which nothing lies yet; NULL: one of the
+     * library's own in the directory for temporary files.
+     */
+    const char *socket;
+    /**
+     * The most decoded memory that is kept for the next VM that wants it; 0: 64 MiB.
+     */
+    uint64_t cache_bytes;
+    /**
+     * The CPUs that the threads of the pager may run on, or NULL: all.
+     */
+    const uint32_t *cpus;
+    /**
+     * The number of CPUs.
+     */
+    size_t cpu_count;
+    /**
+     * For how many microseconds after a fault a CPU is kept busy with waiting for the next one, at most (up to 1000).
+     * 0: 30; negative: not at all.
+     */
+    int32_t spin_us;
+    /**
+     * Not 0: do not install what an earlier VM wanted first ahead of the guest, and do not find out what that is.
+     */
+    int32_t no_prefetch;
+    /**
+     * Not 0: install all other memory, too, in the background. A VM that has all of it needs no pager any more.
+     */
+    int32_t fill;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} hypeman_serve_options;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -859,6 +915,12 @@ hypeman_status hypeman_selftest_panic(struct hypeman_error **err);
  * HYPEMAN_STATUS_OK. Static text; NULL for a number that this version does not know.
  */
 const char *hypeman_status_code(int32_t status);
+
+/**
+ * Returns the HTTP status that a server would answer in place of a status, such as 404 for HYPEMAN_STATUS_NOT_FOUND
+ * and 200 for HYPEMAN_STATUS_OK; 0 for a number that this version does not know.
+ */
+int32_t hypeman_status_http(int32_t status);
 
 /**
  * Returns the version of the library that runs, such as "0.1.0". Static text; never NULL.
@@ -996,6 +1058,17 @@ const struct hypeman_compression *hypeman_instance_compression(const struct hype
  */
 int32_t hypeman_instance_generation(const struct hypeman_instance *instance,
                                     uint64_t *generation_out);
+
+/**
+ * Returns the path of the directory through which files pass between us and the VMM, in bytes, or NULL where there is
+ * none. Borrowed.
+ */
+const char *hypeman_instance_staging_directory(const struct hypeman_instance *instance);
+
+/**
+ * Returns the path of that directory as the VMM sees it, in bytes, or NULL where none was named. Borrowed.
+ */
+const char *hypeman_instance_staging_directory_in_vmm(const struct hypeman_instance *instance);
 
 /**
  * Returns every field as JSON, absent ones left out. To be freed with hypeman_string_free; NULL for NULL, and
@@ -1531,6 +1604,140 @@ hypeman_status hypeman_memory_ranges(const struct hypeman_memory *memory,
  * Closes an image; the snapshot can be deleted then. No other thread may be reading from it. NULL is fine.
  */
 void hypeman_memory_free(struct hypeman_memory *memory);
+
+/**
+ * Serves the guest memory of a snapshot to VMs that run already, page by page as they touch it, straight from its
+ * file, compressed or not. Any number of firecrackers may be given hypeman_pager_socket as a Uffd memory backend
+ * (hypeman_restore_options.uffd_socket).
+ *
+ * A VM that has not got all of its memory when the pager or the process ends stands still at the next page that it
+ * misses, for ever. A page that is damaged is poisoned (Linux 6.6 and later): the VMM ends when its guest touches it.
+ * While the pager runs, the snapshot cannot be deleted (busy).
+ *
+ * options: NULL for the defaults. out: a pager for hypeman_pager_free.
+ *
+ * Errors: invalid_request, not_found, invalid_state when it has no memory, not_supported (QEMU's and vz's memory,
+ * compressed files that can only be read from their start, other systems than Linux), conflict when something lies at
+ * the socket's path, busy, corrupt, closed, errors of the system.
+ */
+hypeman_status hypeman_snapshot_serve_memory(const struct hypeman_handle *handle,
+                                             const char *id,
+                                             const struct hypeman_serve_options *options,
+                                             struct hypeman_pager **out,
+                                             struct hypeman_error **err);
+
+/**
+ * Returns the id of the snapshot. Borrowed; NULL for NULL.
+ */
+const char *hypeman_pager_snapshot_id(const struct hypeman_pager *pager);
+
+/**
+ * Returns the path of the socket that VMs connect to, in bytes. Only this user may, unless the host changes owner or
+ * mode of the file. Borrowed; NULL for NULL.
+ */
+const char *hypeman_pager_socket(const struct hypeman_pager *pager);
+
+/**
+ * Tells what a pager has done so far; after its end, too.
+ *
+ * out: for hypeman_metrics_free.
+ *
+ * Errors: closed in a forked child.
+ */
+hypeman_status hypeman_pager_metrics(const struct hypeman_pager *pager,
+                                     struct hypeman_metrics **out,
+                                     struct hypeman_error **err);
+
+/**
+ * Waits until at least one VM has connected, and each that did is gone or has all of its memory. Without fill none
+ * ever has that.
+ *
+ * options: NULL for no limit.
+ *
+ * Errors: timeout, cancelled, closed once it was stopped.
+ */
+hypeman_status hypeman_pager_wait(const struct hypeman_pager *pager,
+                                  const struct hypeman_call_options *options,
+                                  struct hypeman_error **err);
+
+/**
+ * Stops serving, and returns when that is done. Stopping twice is fine.
+ *
+ * Errors: closed in a forked child.
+ */
+hypeman_status hypeman_pager_stop(const struct hypeman_pager *pager, struct hypeman_error **err);
+
+/**
+ * Stops a pager and frees it. No other thread may be using it. NULL is fine.
+ */
+void hypeman_pager_free(struct hypeman_pager *pager);
+
+/**
+ * Returns how many VMs are connected now.
+ */
+uint64_t hypeman_metrics_vms(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns how many VMs ever were.
+ */
+uint64_t hypeman_metrics_vms_seen(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns how many VMs were given all of their memory, and need the pager no more.
+ */
+uint64_t hypeman_metrics_vms_whole(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns how many page faults were answered.
+ */
+uint64_t hypeman_metrics_faults(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns the bytes that were copied into VMs.
+ */
+uint64_t hypeman_metrics_copied_bytes(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns the bytes of zeros that VMs were given, which take no memory.
+ */
+uint64_t hypeman_metrics_zero_bytes(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns the bytes, copied or zeros, that were installed because a VM before wanted them first.
+ */
+uint64_t hypeman_metrics_prefetched_bytes(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns the bytes, copied or zeros, that were installed in the background.
+ */
+uint64_t hypeman_metrics_filled_bytes(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns how many page faults took less than 2^index microseconds, and no less than half of that (index 0: less than
+ * one); the last index counts all longer ones. 0 past the last, which is 19.
+ */
+uint64_t hypeman_metrics_fault_us(const struct hypeman_metrics *metrics,
+                                  size_t index);
+
+/**
+ * Returns how many errors there were: damaged frames, VMs that were refused.
+ */
+uint64_t hypeman_metrics_errors(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns what the last error said, or NULL where there was none. Borrowed.
+ */
+const char *hypeman_metrics_last_error(const struct hypeman_metrics *metrics);
+
+/**
+ * Returns every number as JSON. To be freed with hypeman_string_free; NULL for NULL.
+ */
+char *hypeman_metrics_to_json(const struct hypeman_metrics *metrics);
+
+/**
+ * Frees metrics. NULL is fine.
+ */
+void hypeman_metrics_free(struct hypeman_metrics *metrics);
 
 /**
  * Returns the id of the snapshot. Borrowed; NULL for NULL.

@@ -44,7 +44,7 @@ struct Common {
 enum Noun {
     /// Create, list, fetch, check, restore and delete snapshots
     #[command(subcommand, visible_alias = "snapshots")]
-    Snapshot(snapshot::Verb),
+    Snapshot(Box<snapshot::Verb>),
     /// Tell the data directory of VMs
     #[command(subcommand, visible_alias = "instances")]
     Instance(instance::Verb),

@@ -121,7 +121,7 @@ fn what_is_damaged_is_named_and_is_a_failure() {
     let done = shell.run(&["snapshot", "verify"]);
     let report = String::from_utf8(done.stdout).unwrap();
     assert_eq!(done.status.code(), Some(1));
-    assert!(report.starts_with(&format!("{id} 1 defect\n  overlay.raw")), "{report}");
+    assert!(report.starts_with(&format!("{id} 1 defect\n  guest/overlay.raw")), "{report}");
 }
 
 #[test]

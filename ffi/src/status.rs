@@ -108,6 +108,19 @@ pub extern "C" fn hypeman_status_code(status: i32) -> *const c_char {
     Status::code(status).map_or(ptr::null(), CStr::as_ptr)
 }
 
+/// Returns the HTTP status that a server would answer in place of a status, such as 404 for HYPEMAN_STATUS_NOT_FOUND
+/// and 200 for HYPEMAN_STATUS_OK; 0 for a number that this version does not know.
+#[unsafe(no_mangle)]
+pub extern "C" fn hypeman_status_http(status: i32) -> i32 {
+    if status == Status::Ok as i32 {
+        return 200;
+    }
+    Kind::ALL
+        .into_iter()
+        .find(|kind| kind.fact().number == status)
+        .map_or(0, |kind| kind.fact().http_status.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +134,6 @@ mod tests {
         assert_eq!(Status::code(0), Some(c"ok"));
         assert_eq!(Status::code(99), None);
         assert!(hypeman_status_code(-1).is_null());
+        assert_eq!((hypeman_status_http(0), hypeman_status_http(2), hypeman_status_http(99)), (200, 404, 0));
     }
 }

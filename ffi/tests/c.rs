@@ -1,21 +1,16 @@
 //! Programs in C and C++ that use the library as its users do: through the headers, shared and static.
 
 mod built;
+mod programs;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
+use std::process::Command;
 
+use programs::{Language, compiler, root, succeeds, work};
 use tempfile::TempDir;
 
-const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
 /// What the Rust standard library in libhypeman.a needs of the system.
 const SYSTEM: [&str; 6] = ["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl"];
-
-#[derive(Clone, Copy)]
-enum Language {
-    C99,
-    Cpp17,
-}
 
 #[derive(Clone, Copy, PartialEq)]
 enum Linked {
@@ -25,28 +20,20 @@ enum Linked {
     Sanitised,
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn compiler(language: Language) -> Command {
-    let (name, arguments) = match language {
-        Language::C99 => ("gcc", ["-x", "c", "-std=c99"]),
-        Language::Cpp17 => ("g++", ["-x", "c++", "-std=c++17"]),
-    };
-    let mut compiler = Command::new(name);
-    compiler.args(arguments).args(STRICT).arg("-I").arg(root().join("../include"));
+fn from_the_tree(language: Language) -> Command {
+    let mut compiler = compiler(language);
+    compiler.arg("-I").arg(root().join("../include"));
     compiler
 }
 
 fn compiles(language: Language, source: &str) {
-    succeeds(compiler(language).arg("-fsyntax-only").arg(root().join("tests/c").join(source)));
+    succeeds(from_the_tree(language).arg("-fsyntax-only").arg(root().join("tests/c").join(source)));
 }
 
 fn program(language: Language, source: &str, linked: Linked, into: &TempDir) -> PathBuf {
     let libraries = built::libraries();
     let program = into.path().join("program");
-    let mut compiler = compiler(language);
+    let mut compiler = from_the_tree(language);
     compiler.arg(root().join("tests/c").join(source)).args(["-x", "none", "-o"]).arg(&program);
     match linked {
         Linked::Shared | Linked::Sanitised => {
@@ -68,33 +55,6 @@ fn program(language: Language, source: &str, linked: Linked, into: &TempDir) -> 
     }
     succeeds(&mut compiler);
     program
-}
-
-/// A place with two VMs that are not running: directories with a disk, and `standby` with guest memory beside it.
-fn work() -> TempDir {
-    let work = tempfile::tempdir().unwrap();
-    let image = work.path().join("standby/snapshots/snapshot-latest");
-    std::fs::create_dir_all(&image).unwrap();
-    std::fs::create_dir(work.path().join("vm")).unwrap();
-    for vm in ["vm", "standby"] {
-        std::fs::write(work.path().join(vm).join("disk.raw"), vec![7; 65536]).unwrap();
-    }
-    std::fs::write(image.join("memory"), memory()).unwrap();
-    work
-}
-
-/// 4 MiB whose first quarter is bytes i / 7, as the programs know.
-fn memory() -> Vec<u8> {
-    let mut memory: Vec<_> = (0..1 << 20).map(|i: u32| (i / 7).to_le_bytes()[0]).collect();
-    memory.resize(4 << 20, 0);
-    memory
-}
-
-fn succeeds(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
-    output
 }
 
 /// Runs a program, shared and static, and expects it to succeed and to be silent: the library prints nothing.

@@ -2,6 +2,7 @@
 //! answers, byte for byte. `README.md` says what a case and a runner are. `UPDATE=1` writes what Rust answers.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,17 +29,38 @@ fn main() -> ExitCode {
     }
     let mut trials = Vec::new();
     for language in Language::wanted() {
+        if let Some(why) = language.missing() {
+            writeln!(std::io::stderr(), "SKIP conformance in {}: {why}", language.as_str())
+                .expect("stderr takes a line");
+            continue;
+        }
         let runner = Arc::new(Runner::new(language, &runners, rust, Path::new(env!("CARGO_TARGET_TMPDIR"))));
         for (name, path) in &cases {
             let (runner, path) = (Arc::clone(&runner), path.clone());
             trials.push(Trial::test(format!("{name}::{}", language.as_str()), move || {
                 let runner = runner.as_ref().as_ref().map_err(Failed::from)?;
                 let expected = Case::read(&path);
-                compare(&expected.expectations(), &play(runner, &path)?).map_err(Failed::from)
+                let mut said = play(runner, &path)?;
+                if language == Language::Go {
+                    excuse(&expected, &mut said);
+                }
+                compare(&expected.expectations(), &said).map_err(Failed::from)
             }));
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Takes what the runner in Go says that it cannot be given for what was expected, where that is an empty text: in Go
+/// one is no text at all.
+fn excuse(case: &Case, said: &mut [Value]) {
+    for (step, line) in case.steps.iter().zip(said) {
+        let Some(name) = line["not_expressible"].as_str() else { continue };
+        let given = step.args.get(name).or_else(|| step.args.get("compression")?.get(name));
+        if given.is_some_and(|text| text == "") {
+            *line = step.expect.clone();
+        }
+    }
 }
 
 /// Plays the case in `path` on a data directory of its own, which must be clean afterwards.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hypeman_core::{Call, CompressionState, CreateSnapshot, Hypeman, Snapshot, SnapshotFilter, SnapshotKind};
 
@@ -82,7 +83,7 @@ impl Promises {
         Ok(())
     }
 
-    fn snapshots_are_whole(&self, hm: &Hypeman) -> Result<Vec<Snapshot>, String> {
+    fn snapshots_are_whole(&self, hm: &Hypeman) -> Result<Vec<Arc<Snapshot>>, String> {
         let found = hm.snapshots().list(&SnapshotFilter::default()).map_err(|e| format!("list: {e}"))?;
         for id in self.snapshots.keys().filter(|id| self.deleting.as_ref() != Some(*id)) {
             if !found.iter().any(|snapshot| snapshot.id == *id) {
@@ -121,7 +122,7 @@ impl Promises {
     }
 
     /// The directory and the disk hold one content, and all of it.
-    fn instance_is_old_or_new(&self, found: &[Snapshot]) -> Result<(), String> {
+    fn instance_is_old_or_new(&self, found: &[Arc<Snapshot>]) -> Result<(), String> {
         let is_live = path("api.sock").exists();
         let has_memory = !is_live && found.iter().any(|snapshot| snapshot.kind == SnapshotKind::Standby);
         let holds = |content: &u8| {
@@ -138,7 +139,7 @@ impl Promises {
         Err(format!("the instance holds none of the contents {:?}", self.contents))
     }
 
-    fn names_are_free_or_owned(&self, hm: &Hypeman, found: &[Snapshot]) -> Result<(), String> {
+    fn names_are_free_or_owned(&self, hm: &Hypeman, found: &[Arc<Snapshot>]) -> Result<(), String> {
         if self.registered.get("a") != Some(&Some(true)) {
             return Ok(());
         }
@@ -240,7 +241,7 @@ fn raw_memory_outlives_its_compression() -> Result<(), String> {
 }
 
 /// No stage, no trash, no note, no sibling, no scratch file: neither of the dead nor of the opener.
-fn nothing_is_left_over(found: &[Snapshot]) -> Result<(), String> {
+fn nothing_is_left_over(found: &[Arc<Snapshot>]) -> Result<(), String> {
     for directory in ["staging", "trash", "jobs", "intents", "journals"] {
         let left = names(&path("data/snapshots/.libhypeman").join(directory));
         if !left.is_empty() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::thread;
 
-use hypeman_core::{Call, CompressionConfig, CompressionState, InstanceState, Kind};
+use hypeman_core::{Call, CompressionConfig, CompressionState, InstanceState};
 use hypeman_tests::guest::{self, PATTERN_PAGES};
 
 use crate::scene::{Scene, VM_ID, assert_nothing_left, standby};

@@ -12,7 +12,7 @@ pub fn every_way() -> Result<(), String> {
     let mut report = Report::new("fork", 1);
     let runners = Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile/runners");
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    for language in Language::wanted().into_iter().filter(|one| *one != Language::Rust) {
+    for language in Language::wanted_borders().into_iter().filter(|one| *one != Language::Rust) {
         let temp = scratch();
         let data = temp.path().join("data");
         let hm = open(&data).map_err(|e| e.to_string())?;

@@ -42,7 +42,7 @@ pub fn eight() -> Result<(), String> {
     }
     let runners = Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile/runners");
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let wanted = Language::wanted();
+    let wanted = Language::wanted_borders();
     let languages: Vec<_> = wanted.into_iter().filter(|one| *one != Language::Rust).collect();
     let programs = languages.iter().map(|one| Runner::new(*one, &runners, Path::new(""), tmp));
     let programs = programs.collect::<Result<Vec<_>, _>>()?;
@@ -105,7 +105,7 @@ pub fn eight() -> Result<(), String> {
     let next = open(&data).map_err(|e| e.to_string())?;
     jobs_end(&data)?;
     look(&next, &mut report);
-    let kept: BTreeSet<_> = listed(&next)?.into_iter().map(|found| found.id).collect();
+    let kept: BTreeSet<_> = listed(&next)?.into_iter().map(|found| found.id.clone()).collect();
     for id in made.difference(&deleted).filter(|id| !kept.contains(*id)) {
         report.failure(format!("{id} was acknowledged, never deleted, and is lost"));
     }
@@ -142,14 +142,14 @@ fn end(process: &mut Child) -> Result<(), String> {
     Ok(())
 }
 
-fn listed(hm: &Hypeman) -> Result<Vec<hypeman_core::Snapshot>, String> {
+fn listed(hm: &Hypeman) -> Result<Vec<std::sync::Arc<hypeman_core::Snapshot>>, String> {
     hm.snapshots().list(&SnapshotFilter::default()).map_err(|e| format!("list: {e}"))
 }
 
 fn names_twice(hm: &Hypeman) -> bool {
     let mut count: BTreeMap<_, u32> = BTreeMap::new();
     for found in listed(hm).unwrap_or_default() {
-        *count.entry((found.source_instance_id, found.name)).or_default() += 1;
+        *count.entry((found.source_instance_id.clone(), found.name.clone())).or_default() += 1;
     }
     count.into_iter().any(|((_, name), count)| name.is_some() && count > 1)
 }

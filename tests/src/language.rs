@@ -23,11 +23,13 @@ pub enum Language {
     Python,
     /// Node, through `bindings/node`.
     Node,
+    /// Go, through `bindings/go` and the shared library.
+    Go,
 }
 
 impl Language {
     /// Every language.
-    pub const ALL: [Self; 4] = [Self::Rust, Self::C, Self::Python, Self::Node];
+    pub const ALL: [Self; 5] = [Self::Rust, Self::C, Self::Python, Self::Node, Self::Go];
 
     /// The name in reports and in `HYPEMAN_CONFORMANCE_LANGS`.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +38,7 @@ impl Language {
             Self::C => "c",
             Self::Python => "python",
             Self::Node => "node",
+            Self::Go => "go",
         }
     }
 
@@ -45,10 +48,24 @@ impl Language {
         let find = |name: &str| {
             let known = Self::ALL.into_iter().find(|language| language.as_str() == name);
             known.unwrap_or_else(|| {
-                panic!("HYPEMAN_CONFORMANCE_LANGS: {name:?} is none of rust, c, python, node")
+                panic!("HYPEMAN_CONFORMANCE_LANGS: {name:?} is none of rust, c, python, node, go")
             })
         };
         names.split(',').map(|name| find(name.trim())).collect()
+    }
+
+    /// Of those wanted, the ones that have a border of their own to the core. That of Go is C's.
+    pub fn wanted_borders() -> Vec<Self> {
+        Self::wanted().into_iter().filter(|language| *language != Self::Go).collect()
+    }
+
+    /// Why the language is left out here: Go is one that not every machine has, which then says so. `None` where it is
+    /// there, or `$HYPEMAN_REQUIRE` contains its name.
+    pub fn missing(self) -> Option<&'static str> {
+        let required = || env::var("HYPEMAN_REQUIRE").is_ok_and(|all| all.split(',').any(|one| one == "go"));
+        let found = || Command::new("go").arg("version").output().is_ok();
+        (self == Self::Go && !required() && !found())
+            .then_some("go is not installed; apt-get install golang-go")
     }
 }
 
@@ -61,8 +78,8 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Prepares the runner of `language` in `runners`, a directory of `runner.c`, `runner.py` and `runner.js`; the one in
-    /// C is built into `scratch`, `rust` is the one in Rust.
+    /// Prepares the runner of `language` in `runners`, a directory of `runner.c`, `runner.py`, `runner.js` and `go`; those
+    /// in C and Go are built into `scratch`, `rust` is the one in Rust.
     ///
     /// # Errors
     /// Says what is missing and how to get it.
@@ -72,6 +89,7 @@ impl Runner {
             Language::C => Self::named(language, &runners.join("runner.c"), scratch),
             Language::Python => Self::named(language, &runners.join("runner.py"), scratch),
             Language::Node => Self::named(language, &runners.join("runner.js"), scratch),
+            Language::Go => Self::named(language, &runners.join("go"), scratch),
         }
     }
 
@@ -93,6 +111,7 @@ impl Runner {
                 script(python.into())
             }
             Language::Node => script("node".into()),
+            Language::Go => build_go(&root, &present(source.to_owned())?, scratch),
         }
     }
 
@@ -169,32 +188,61 @@ fn library_directory(root: &Path) -> PathBuf {
     env::var_os("HYPEMAN_LIB_DIR").map_or_else(|| target().join("release"), PathBuf::from)
 }
 
-fn build_c(root: &Path, source: &Path, scratch: &Path) -> Result<Runner, String> {
+/// The library under the names that an installation gives it, in `scratch`: a build tree has none under the soname.
+fn install_library(root: &Path, scratch: &Path) -> Result<(), String> {
     let library = library_directory(root).join("libhypeman.so");
     let library = library
         .canonicalize()
         .map_err(|e| format!("{}: {e}; cargo build --release -p hypeman-ffi makes it", library.display()))?;
-    // Two sets of runners share a scratch directory.
+    for name in ["libhypeman.so.0", "libhypeman.so"] {
+        // Another test may be making the same link: it is renamed into place.
+        let (link, fresh) = (scratch.join(name), scratch.join(format!("{name}.{}", std::process::id())));
+        symlink(&library, &fresh)
+            .and_then(|()| fs::rename(&fresh, &link))
+            .map_err(|e| format!("{}: {e}", link.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs a compiler, whose failure is told with what it `needs`.
+fn compile(compiler: &mut Command, needs: &str) -> Result<(), String> {
+    let name = compiler.get_program().to_string_lossy().into_owned();
+    let output = compiler.output().map_err(|e| format!("cannot start {name}: {e}; {needs}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{name} ({needs}): {}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// Where a program goes: two sets of runners share a scratch directory.
+fn built(source: &Path, scratch: &Path, language: Language) -> PathBuf {
     let set = source.parent().and_then(Path::parent).and_then(Path::file_name).unwrap_or_default();
     let stem = source.file_stem().unwrap_or_default().to_string_lossy();
-    let program = scratch.join(format!("{}-{stem}-c", set.to_string_lossy()));
-    // A build tree has no link under the soname, which an installation makes.
-    let link = scratch.join("libhypeman.so.0");
-    let _ = fs::remove_file(&link);
-    symlink(&library, &link).map_err(|e| format!("{}: {e}", link.display()))?;
-    let gcc = Command::new("gcc")
-        .args(["-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-g"])
-        .arg("-I")
-        .arg(root.join("include"))
-        .arg(source)
-        .arg("-o")
-        .arg(&program)
-        .arg(&library)
-        .args(["-lcjson", "-lpthread"])
-        .output()
-        .map_err(|e| format!("cannot start gcc: {e}; apt-get install gcc libcjson-dev"))?;
-    if !gcc.status.success() {
-        return Err(format!("gcc (needs libcjson-dev): {}", String::from_utf8_lossy(&gcc.stderr)));
-    }
+    scratch.join(format!("{}-{stem}-{}", set.to_string_lossy(), language.as_str()))
+}
+
+fn build_c(root: &Path, source: &Path, scratch: &Path) -> Result<Runner, String> {
+    install_library(root, scratch)?;
+    let program = built(source, scratch, Language::C);
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-g"]);
+    gcc.arg("-I").arg(root.join("include")).arg(source).arg("-o").arg(&program);
+    gcc.arg("-L").arg(scratch).args(["-lhypeman", "-lcjson", "-lpthread"]);
+    compile(&mut gcc, "apt-get install gcc libcjson-dev")?;
+    Ok(Runner { program: program.into(), first: None, library_path: Some(scratch.to_owned()) })
+}
+
+fn build_go(root: &Path, source: &Path, scratch: &Path) -> Result<Runner, String> {
+    install_library(root, scratch)?;
+    let description = format!(
+        "Name: libhypeman\nDescription: the library of this build\nVersion: 0\nCflags: -I{}\nLibs: -L{} -lhypeman\n",
+        root.join("include").display(),
+        scratch.display()
+    );
+    fs::write(scratch.join("hypeman.pc"), description).map_err(|e| format!("{}: {e}", scratch.display()))?;
+    let program = built(source, scratch, Language::Go);
+    let mut go = Command::new("go");
+    go.current_dir(source).args(["build", "-o"]).arg(&program).arg(".").env("PKG_CONFIG_PATH", scratch);
+    compile(&mut go, "apt-get install golang-go pkg-config")?;
     Ok(Runner { program: program.into(), first: None, library_path: Some(scratch.to_owned()) })
 }

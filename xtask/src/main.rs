@@ -1,10 +1,11 @@
-//! The commands of this repository: `cargo xtask setup`, `test`, `demo`, `bench`. Standard library only, so that it is
+//! The commands of this repository: `cargo xtask setup`, `test`, `demo`, `bench`, `dist`, `install`. Standard library only, so that it is
 //! there before anything else is.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the person who typed it")]
 
 mod bench;
 mod coverage;
 mod demo;
+mod dist;
 mod packages;
 mod program;
 mod setup;
@@ -21,7 +22,9 @@ cargo xtask setup               install what is missing, build the library and i
 cargo xtask test [--long] [--only STAGE] run every test of every language; the last line is the count
 cargo xtask coverage            lines and branches that the tests go through; target/reports/coverage.txt
 cargo xtask demo                snapshot a running Linux VM from Python, Node and C, and restore it
-cargo xtask bench [--quick] [--only ID] measure against the stock tools; target/reports/bench.json and .svg";
+cargo xtask bench [--quick] [--only ID] measure against the stock tools; target/reports/bench.json and .svg
+cargo xtask dist                fill dist/: an install prefix for C, a wheel and sdist, npm tarballs, the command
+cargo xtask install --prefix P  install the library for C and C++ beneath P";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +35,8 @@ fn main() -> ExitCode {
         ["coverage"] => coverage::coverage().map(|()| ExitCode::SUCCESS),
         ["demo"] => demo::demo(),
         ["bench", options @ ..] => bench::bench(options),
+        ["dist"] => dist::dist().map(|()| ExitCode::SUCCESS),
+        ["install", "--prefix", prefix] => dist::install(prefix).map(|()| ExitCode::SUCCESS),
         _ => Err(USAGE.into()),
     };
     done.unwrap_or_else(|error| {

@@ -19,6 +19,8 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::File("/usr/include/stdio.h"), "libc6-dev"),
     (Probe::File("/usr/include/cjson/cJSON.h"), "libcjson-dev"),
     (Probe::Program("pkg-config"), "pkg-config"),
+    (Probe::Program("cmake"), "cmake"),
+    (Probe::Program("objcopy"), "binutils"),
     (Probe::Program("python3"), "python3"),
     (Probe::PythonModules("import ensurepip, venv"), "python3-venv"),
     (Probe::Program("node"), "nodejs"),

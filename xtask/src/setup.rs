@@ -5,13 +5,15 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::program::{Run, cargo, program, succeeds};
-use crate::{Result, packages, root, target};
+use crate::{Result, dist, packages, root, target};
 
-/// Installs what is missing and builds the C library, the Python package and the Node addon.
+/// Installs what is missing and builds the C library, also as an installed one, the Python package and the Node addon.
 pub fn setup() -> Result<()> {
     packages::install_missing()?;
     build_c_library()?;
+    dist::prefix::install(&prefix())?;
     install_python_package()?;
+    install_node_tools()?;
     build_node_addon()
 }
 
@@ -25,7 +27,13 @@ pub fn library_directory() -> PathBuf {
     target().join("release")
 }
 
-fn build_c_library() -> Result<()> {
+/// Where the C library is installed as its users have it, for what is found by pkg-config.
+pub fn prefix() -> PathBuf {
+    target().join("prefix")
+}
+
+/// Builds `libhypeman.so` and `libhypeman.a`.
+pub fn build_c_library() -> Result<()> {
     cargo().args(["build", "--release", "--package", "hypeman-ffi"]).run()?;
     // Programs ask the loader for the soname; cargo makes only the name that the linker asks for.
     let soname = library_directory().join("libhypeman.so.0");
@@ -35,17 +43,25 @@ fn build_c_library() -> Result<()> {
     }
 }
 
-fn install_python_package() -> Result<()> {
-    if !succeeds(program(python()).args(["-m", "pip", "--version"])) {
-        program("python3").args(["-m", "venv", "--clear", ".venv"]).run()?;
+/// Makes `.venv` where it is missing.
+pub fn make_python_environment() -> Result<()> {
+    if succeeds(program(python()).args(["-m", "pip", "--version"])) {
+        return Ok(());
     }
+    program("python3").args(["-m", "venv", "--clear", ".venv"]).run()
+}
+
+fn install_python_package() -> Result<()> {
+    make_python_environment()?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     program(python()).args(pip).arg("./bindings/python[test]").run()
 }
 
-fn build_node_addon() -> Result<()> {
-    program("npm")
-        .args(["--prefix", "bindings/node", "install", "--no-audit", "--no-fund", "--silent"])
-        .run()?;
+fn install_node_tools() -> Result<()> {
+    program("npm").args(["--prefix", "bindings/node", "install", "--no-audit", "--no-fund", "--silent"]).run()
+}
+
+/// Builds the addon into `bindings/node`.
+pub fn build_node_addon() -> Result<()> {
     program("node").arg("bindings/node/build.js").run()
 }

@@ -33,6 +33,13 @@ fn on_one_cpu() -> ServeMemory {
     ServeMemory { prefetch: false, cpus: vec![CPU], ..ServeMemory::default() }
 }
 
+/// Touches every page at `offsets`, whatever each takes.
+fn touch_all(guest: &Guest, offsets: &[u64]) {
+    for offset in offsets {
+        guest.touch(*offset);
+    }
+}
+
 /// The page faults of a guest that touches `offsets`, each once.
 fn faults(stage: &Stage, id: &str, offsets: &[u64], request: &ServeMemory) -> Result<Vec<f64>> {
     let bytes = stage.hm.snapshots().memory(id)?.size_bytes();
@@ -71,9 +78,7 @@ pub fn second(scene: &mut Scene) -> Result<Samples> {
         first.connect(pager.socket())?;
         second.connect(pager.socket())?;
         let times = pinned(CPU, || {
-            offsets.iter().for_each(|offset| {
-                first.touch(*offset);
-            });
+            touch_all(&first, &offsets);
             Ok(offsets
                 .iter()
                 .map(|offset| second.touch(*offset))
@@ -140,9 +145,7 @@ fn up(stage: &Stage, id: &str, bytes: u64, offsets: &[u64]) -> Result<f64> {
     let pager =
         stage.hm.snapshots().serve_memory(id, &ServeMemory { prefetch: false, ..ServeMemory::default() })?;
     guest.connect(pager.socket())?;
-    offsets.iter().for_each(|offset| {
-        guest.touch(*offset);
-    });
+    touch_all(&guest, offsets);
     Ok(start.elapsed().as_secs_f64())
 }
 
@@ -200,11 +203,7 @@ pub fn forks(scene: &mut Scene) -> Result<Samples> {
         std::thread::scope(|scope| {
             for guest in &guests {
                 let offsets = &offsets;
-                scope.spawn(move || {
-                    offsets.iter().for_each(|offset| {
-                        guest.touch(*offset);
-                    })
-                });
+                scope.spawn(move || touch_all(guest, offsets));
             }
         });
         samples.ours.push(start.elapsed().as_secs_f64());
@@ -269,9 +268,7 @@ pub fn prefetch(scene: &mut Scene) -> Result<Samples> {
             let start = Instant::now();
             let pager = stage.hm.snapshots().serve_memory(&id, &ServeMemory::default())?;
             guest.connect(pager.socket())?;
-            offsets.iter().for_each(|offset| {
-                guest.touch(*offset);
-            });
+            touch_all(&guest, &offsets);
             let took = start.elapsed().as_secs_f64();
             pager.stop()?;
             Ok(took)

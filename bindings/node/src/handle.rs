@@ -119,6 +119,11 @@ impl Handle {
         })
     }
 
+    // napi copies attributes: an expectation would be met in one copy only.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the snapshot, the instance, how it is restored, and the limits"
+    )]
     #[napi]
     pub fn restore<'e>(
         &self,
@@ -136,7 +141,7 @@ impl Handle {
         })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "where the fork goes, how it is restored, and the limits")]
+    #[allow(clippy::too_many_arguments, reason = "as a restore")]
     #[napi]
     pub fn fork<'e>(
         &self,

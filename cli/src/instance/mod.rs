@@ -13,7 +13,7 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Verb {
     /// Tell the data directory where a VM is, and print its id
-    Register(register::Register),
+    Register(Box<register::Register>),
     /// List instances by name, each with its state
     #[command(visible_alias = "ls")]
     List(list::List),

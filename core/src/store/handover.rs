@@ -182,6 +182,7 @@ mod tests {
     use super::*;
     use crate::call::Call;
     use crate::hypeman::Durability;
+    use crate::log::Log;
 
     struct Scene {
         store: Arc<Store>,
@@ -193,7 +194,9 @@ mod tests {
     impl Scene {
         fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
-            let store = Arc::new(Store::open(&root.path().join("data"), Durability::Full, false).unwrap());
+            let store = Arc::new(
+                Store::open(&root.path().join("data"), Durability::Full, false, Log::default()).unwrap(),
+            );
             let [pass, home] = ["pass", "home"].map(|name| root.path().join(name));
             std::fs::create_dir(&pass).unwrap();
             std::fs::create_dir(&home).unwrap();

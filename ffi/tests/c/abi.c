@@ -18,6 +18,7 @@ static void a_status_has_a_code_and_an_unknown_one_has_none(void)
     CHECK(strcmp(hypeman_status_code(HYPEMAN_STATUS_INTERNAL), "internal") == 0);
     CHECK(hypeman_status_code(-1) == NULL);
     CHECK(hypeman_status_code(17) == NULL);
+    CHECK(hypeman_status_http(HYPEMAN_STATUS_NOT_FOUND) == 404 && hypeman_status_http(17) == 0);
 }
 
 static void null_for_an_object_is_an_error_or_nothing(void)

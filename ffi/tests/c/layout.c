@@ -22,7 +22,9 @@ FILLED(hypeman_register_options,
            + SIZE(hypeman_register_options, hypervisor) + SIZE(hypeman_register_options, id)
            + SIZE(hypeman_register_options, api_socket) + SIZE(hypeman_register_options, directory)
            + SIZE(hypeman_register_options, disks) + SIZE(hypeman_register_options, disk_count)
-           + SIZE(hypeman_register_options, compression));
+           + SIZE(hypeman_register_options, compression) + SIZE(hypeman_register_options, staging_directory)
+           + SIZE(hypeman_register_options, staging_directory_in_vmm)
+           + SIZE(hypeman_register_options, exclusive_snapshots) + SIZE(hypeman_register_options, reserved));
 FILLED(hypeman_disk,
        SIZE(hypeman_disk, path) + SIZE(hypeman_disk, readonly) + SIZE(hypeman_disk, reserved));
 FILLED(hypeman_tag, SIZE(hypeman_tag, key) + SIZE(hypeman_tag, value));

@@ -6,7 +6,7 @@ static hypeman_error *err;
 
 static int heard_of_the_capture;
 
-static void hear(int32_t level, const char *message, const char *id, void *user)
+static void hear_log(int32_t level, const char *message, const char *id, void *user)
 {
     if (level == HYPEMAN_LOG_LEVEL_INFO && strstr(message, "captured instance vm1id") && id[0]) *(int *)user += 1;
 }
@@ -18,7 +18,7 @@ static hypeman_handle *open_store(const char *work)
     hypeman_open_options options = HYPEMAN_OPEN_OPTIONS_INIT;
     options.threads = 2;
     options.durability = "relaxed";
-    options.log = hear;
+    options.log = hear_log;
     options.log_user = &heard_of_the_capture;
     snprintf(data, sizeof data, "%s/data", work);
     DONE(hypeman_open(data, &options, &hm, &err));

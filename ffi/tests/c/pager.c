@@ -1,16 +1,31 @@
 /* A pager is started, asked, and stopped. WORK holds standby/, a VM with guest memory. */
 #include "check.h"
-#include "vm.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+static hypeman_error *err;
+
+static hypeman_handle *open_store(const char *work)
+{
+    char data[512];
+    hypeman_handle *hm;
+    snprintf(data, sizeof data, "%s/data", work);
+    DONE(hypeman_open(data, NULL, &hm, &err));
+    return hm;
+}
+
+/* Puts the id of a snapshot with memory that has pages into `id`, which has room for 32. */
 static void snapshot_for_a_pager(hypeman_handle *hm, const char *work, char *id)
 {
     char directory[512];
     hypeman_instance *vm;
+    hypeman_snapshot *made, *done;
+    hypeman_compression compression = HYPEMAN_COMPRESSION_INIT;
+    hypeman_create_options creation = HYPEMAN_CREATE_OPTIONS_INIT;
     hypeman_register_options options = HYPEMAN_REGISTER_OPTIONS_INIT;
     snprintf(directory, sizeof directory, "%s/standby", work);
     options.name = "standby";
@@ -18,7 +33,13 @@ static void snapshot_for_a_pager(hypeman_handle *hm, const char *work, char *id)
     options.directory = directory;
     DONE(hypeman_instance_register(hm, &options, &vm, &err));
     hypeman_instance_free(vm);
-    snapshot_of(hm, "standby", HYPEMAN_KIND_STANDBY, "zstd", id);
+    creation.kind = HYPEMAN_KIND_STANDBY;
+    creation.compression = &compression;
+    DONE(hypeman_snapshot_create(hm, "standby", &creation, &made, &err));
+    DONE(hypeman_snapshot_wait(hm, hypeman_snapshot_id(made), NULL, &done, &err));
+    snprintf(id, 32, "%s", hypeman_snapshot_id(done));
+    hypeman_snapshot_free(made);
+    hypeman_snapshot_free(done);
 }
 
 /* Says what is no handshake, and hangs up when that was noticed. */
@@ -32,7 +53,7 @@ static void a_stranger_comes(hypeman_pager *pager)
     CHECK(write(fd, "hello", 5) == 5);
     do {
         hypeman_metrics_free(metrics);
-        CHECK(usleep(10000) == 0 && ++tries < 3000);
+        CHECK(poll(NULL, 0, 10) == 0 && ++tries < 3000);
         DONE(hypeman_pager_metrics(pager, &metrics, &err));
     } while (hypeman_metrics_errors(metrics) == 0);
     CHECK(strstr(hypeman_metrics_last_error(metrics), "refused") != NULL);

@@ -44,7 +44,7 @@ pub fn check(scene: &Scene, operation: &str, outcome: &Outcome) -> Result<(), St
         .list(&SnapshotFilter::default())
         .map_err(|e| say("list", e))?
         .into_iter()
-        .map(|found| found.id)
+        .map(|found| found.id.clone())
         .collect();
     for (id, may_go) in [(&scene.raw, operation == "delete"), (&scene.packed, false)] {
         let is_there = ids.iter().position(|found| found == id).map(|at| ids.remove(at)).is_some();

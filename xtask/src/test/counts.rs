@@ -66,6 +66,16 @@ pub fn of_tap(line: &str) -> Counts {
     }
 }
 
+/// `--- PASS: TestName (0.01s)`, and so on, of `go test -v`. Tests within tests are indented and count with theirs.
+pub fn of_go(line: &str) -> Counts {
+    match line.strip_prefix("--- ").and_then(|rest| rest.split_once(": ")) {
+        Some(("PASS", _)) => Counts::ONE_PASSED,
+        Some(("FAIL", _)) => Counts::ONE_FAILED,
+        Some(("SKIP", _)) => Counts { skipped: 1, ..Counts::default() },
+        _ => Counts::default(),
+    }
+}
+
 /// Adds up phrases such as `5 passed`; phrases of other words count nothing.
 fn add_up<'p>(phrases: impl Iterator<Item = &'p str>) -> Counts {
     let mut counts = Counts::default();
@@ -88,6 +98,15 @@ mod tests {
 
     fn counts(passed: usize, failed: usize, skipped: usize) -> Counts {
         Counts { passed, failed, skipped }
+    }
+
+    #[test]
+    fn go_says_a_line_for_each_test() {
+        assert_eq!(of_go("--- PASS: TestTheLifeOfASnapshot (0.05s)"), counts(1, 0, 0));
+        assert_eq!(of_go("--- FAIL: TestTheLifeOfASnapshot (0.05s)"), counts(0, 1, 0));
+        assert_eq!(of_go("--- SKIP: TestTheLifeOfASnapshot (0.05s)"), counts(0, 0, 1));
+        assert_eq!(of_go("    --- PASS: TestTheLifeOfASnapshot/inner (0.05s)"), counts(0, 0, 0));
+        assert_eq!(of_go("=== RUN   TestTheLifeOfASnapshot"), counts(0, 0, 0));
     }
 
     #[test]

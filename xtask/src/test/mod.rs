@@ -35,7 +35,7 @@ impl From<Counts> for Outcome {
 }
 
 /// In the order in which a broken change is found soonest. Whatever `setup` cannot do, the others miss.
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 14] = [
     Stage { name: "setup", run: |_| setup::setup().map(|()| Counts::ONE_PASSED.into()) },
     Stage { name: "fmt", run: |_| check(cargo().args(["fmt", "--all", "--check"])) },
     Stage { name: "clippy", run: |_| check(cargo().args(CLIPPY)) },
@@ -47,6 +47,7 @@ const STAGES: [Stage; 13] = [
     Stage { name: "hostile", run: |is_long| faults::tests("hostile", is_long) },
     Stage { name: "python", run: |_| python_tests() },
     Stage { name: "node", run: |_| node_tests() },
+    Stage { name: "go", run: |_| go_tests() },
     Stage { name: "readme", run: |_| readme::readme().map(Outcome::from) },
     Stage { name: "demo", run: |_| demo_holds() },
 ];
@@ -168,6 +169,23 @@ fn node_tests() -> Result<Outcome> {
     let mut command = program("node");
     command.args(["--test", "--test-reporter=tap"]).args(files);
     count(command, counts::of_tap)
+}
+
+/// The package as it finds the installed library, shared, and with the library inside.
+fn go_tests() -> Result<Outcome> {
+    go("vet", &["./..."]).run()?;
+    let mut shared = count(go("test", &["-count=1", "-v", "./..."]), counts::of_go)?;
+    let inside = count(go("test", &["-count=1", "-v", "-tags=hypeman_static", "."]), counts::of_go)?;
+    shared.counts += inside.counts;
+    shared.skips.extend(inside.skips);
+    Ok(shared)
+}
+
+fn go(verb: &str, arguments: &[&str]) -> Command {
+    let (mut command, libraries) = (program("go"), setup::prefix().join("lib"));
+    command.current_dir(root().join("bindings/go")).arg(verb).args(arguments);
+    command.env("PKG_CONFIG_PATH", libraries.join("pkgconfig")).env("LD_LIBRARY_PATH", libraries);
+    command
 }
 
 /// Runs `command`, shows its output as it comes, and adds up what `read` finds in its lines.

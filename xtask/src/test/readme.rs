@@ -81,6 +81,7 @@ fn prepare(language: &str, code: &str, source: &Path) -> Result<Option<Command>>
         }
         "c" | "cpp" => compile(&write(language)?, source)?,
         "bash" => shell(&write("sh")?)?,
+        "go" => compile_go(&write("go")?, source)?,
         "rust" => compile_rust(&write("rs")?, source)?,
         // The commands of this repository, which run this, and the layout of a directory.
         "sh" | "text" => return Ok(None),
@@ -107,6 +108,20 @@ fn shell(script: &Path) -> Result<Command> {
         .arg(script)
         .env("PATH", format!("{}/debug:{path}", target().display()));
     Ok(command)
+}
+
+/// A program with the installed library inside, from a module that has our package by its path.
+fn compile_go(code: &Path, into: &Path) -> Result<Command> {
+    let (module, libraries) = (into.with_extension("module"), setup::prefix().join("lib/pkgconfig"));
+    fs::create_dir_all(&module)?;
+    fs::copy(code, module.join("main.go"))?;
+    let package = root().join("bindings/go");
+    let needs = format!("require hypeman v0.0.0\n\nreplace hypeman => {}\n", package.display());
+    fs::write(module.join("go.mod"), format!("module nginx1\n\ngo 1.19\n\n{needs}"))?;
+    let mut go = program("go");
+    go.current_dir(&module).args(["build", "-tags=hypeman_static", "-o"]).arg(into).arg(".");
+    go.env("PKG_CONFIG_PATH", libraries).run()?;
+    Ok(program(into))
 }
 
 fn compile_rust(code: &Path, into: &Path) -> Result<Command> {

@@ -62,7 +62,9 @@ impl Extent {
     pub(in crate::snapshots) fn of(target: RestoreTarget, request: &RestoreSnapshot) -> Self {
         match target {
             RestoreTarget::Stopped => Self::WithoutImage,
-            RestoreTarget::Running if request.uffd_socket.is_some() => Self::WithoutMemory,
+            RestoreTarget::Running | RestoreTarget::Standby if request.uffd_socket.is_some() => {
+                Self::WithoutMemory
+            }
             RestoreTarget::Running | RestoreTarget::Standby => Self::Whole,
         }
     }

@@ -53,7 +53,14 @@ pub(crate) fn restore(
             refuse_live(&found, &call)?;
             let generation = if target == RestoreTarget::Standby {
                 check(store, &found, &snapshot, None, request)?;
-                place::place(hm, &found, &snapshot, Extent::Whole, request.duplicates, &mut call)?
+                place::place(
+                    hm,
+                    &found,
+                    &snapshot,
+                    Extent::of(target, request),
+                    request.duplicates,
+                    &mut call,
+                )?
             } else {
                 place::place(hm, &found, &snapshot, Extent::WithoutImage, request.duplicates, &mut call)?
             };

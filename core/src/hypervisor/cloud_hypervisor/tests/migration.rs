@@ -151,7 +151,7 @@ pub(super) fn receive(path: &Path, breaks: Option<(Step, Break)>) -> Option<Rece
                 let mut slot = [0; 4];
                 let (count, file) = socket::receive(&stream, &mut slot).unwrap();
                 assert_eq!(count, 4);
-                slots.push((u32::from_le_bytes(slot), file.unwrap()));
+                slots.push((u32::from_le_bytes(slot), file.into_iter().next().unwrap()));
                 Step::MemoryFd
             }
             CONFIG => {

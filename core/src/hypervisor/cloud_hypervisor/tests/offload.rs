@@ -29,7 +29,13 @@ fn take(vm: &mut CloudHypervisor, out: &Path, limit: &Limit) -> Result<(Captured
     vm.prepare(limit)?;
     vm.keep_memory();
     let directory_fd = File::open(out).unwrap();
-    let target = CaptureTarget { directory: out, directory_fd: &directory_fd, vendor_forms_only: false };
+    let target = CaptureTarget {
+        directory: out,
+        directory_fd: &directory_fd,
+        seen_as: out,
+        over_last: false,
+        vendor_forms_only: false,
+    };
     vm.check_reach(&target)?;
     let was_running = vm.run_state(limit)? == crate::hypervisor::RunState::Running;
     vm.arm(&target, limit)?;
@@ -116,8 +122,13 @@ fn a_capture_that_is_given_up_ends_the_migration() {
     let cancel = Cancel::new();
     let out = ch.out();
     let directory_fd = File::open(out.path()).unwrap();
-    let target =
-        CaptureTarget { directory: out.path(), directory_fd: &directory_fd, vendor_forms_only: false };
+    let target = CaptureTarget {
+        directory: out.path(),
+        directory_fd: &directory_fd,
+        seen_as: out.path(),
+        over_last: false,
+        vendor_forms_only: false,
+    };
     let limit = Limit::until(&cancel);
     vm.prepare(&limit).unwrap();
     vm.keep_memory();

@@ -1,0 +1,3 @@
+module hypeman
+
+go 1.19
