@@ -52,7 +52,7 @@ function stagePlatform(directory, platform, addon) {
   license(directory)
   fs.writeFileSync(
     path.join(directory, 'README.md'),
-    `# ${name}\n\nThe native addon of [libhypeman](https://www.npmjs.com/package/libhypeman) for ${platform}. Install that one.\n`
+    `# ${name}\n\nThe native addon of \`libhypeman\` for ${platform}. Install that one.\n`
   )
   write(directory, 'package.json', {
     name,
