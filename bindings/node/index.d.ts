@@ -42,6 +42,27 @@ export class Hypeman {
 
   [Symbol.dispose](): void
   [Symbol.asyncDispose](): Promise<void>
+
+  static HypemanError: typeof HypemanError
+  static APIError: typeof HypemanError
+  static BadRequestError: typeof BadRequestError
+  static PermissionDeniedError: typeof PermissionDeniedError
+  static NotFoundError: typeof NotFoundError
+  static ConflictError: typeof ConflictError
+  static InternalServerError: typeof InternalServerError
+}
+
+/** The types, under the names that they have on the vendor's client. */
+export namespace Hypeman {
+  export {
+    type Snapshot,
+    type SnapshotKind,
+    type SnapshotListParams,
+    type SnapshotListResponse,
+    type SnapshotForkParams,
+    type SnapshotCompressionConfig,
+    type Instance
+  }
 }
 
 export interface OpenOptions {
@@ -106,7 +127,7 @@ export interface Instances {
   get(id: string): Promise<Instance>
 
   /** Every instance, by name. */
-  list(): Promise<Array<Instance>>
+  list(): ListPromise<Instance>
 
   /**
    * Forgets a registered instance. The VM, its files and its snapshots stay as they are.
@@ -146,7 +167,7 @@ export interface InstanceSnapshots {
 
 export interface Snapshots {
   /** Lists the snapshots that match all of `filter`, newest first, then by id. */
-  list(filter?: SnapshotListParams | null): Promise<Array<Snapshot>>
+  list(filter?: SnapshotListParams | null): ListPromise<Snapshot>
 
   /**
    * Gets a snapshot, always fresh. Names and prefixes are not looked for.
@@ -309,6 +330,9 @@ export interface MemoryImage {
   [Symbol.asyncDispose](): Promise<void>
 }
 
+/** A list: `await` gives all of it, `for await` one after the other. */
+export interface ListPromise<T> extends Promise<Array<T>>, AsyncIterable<T> {}
+
 /** How a long call may be ended and watched. */
 export interface CallOptions {
   /** Ends the call; its promise is rejected with the signal's reason. */
@@ -369,6 +393,12 @@ export interface CompressionConfig {
   /** zstd: 1-19, default 1. lz4: 0-9, default 0. */
   level?: number
 }
+
+/** The vendor's name for it. */
+export type SnapshotCompressionConfig = CompressionConfig
+
+/** The vendor's name for it. */
+export type SnapshotListResponse = Array<Snapshot>
 
 export interface SnapshotCreateParams {
   /** `Standby`: memory, devices and disks of a VM that is Running, Paused or Standby. `Stopped`: disks of a stopped one. */
@@ -649,7 +679,7 @@ export type ErrorCode =
 
 /** What went wrong. Codes are stable, messages are not: they say what happened and what to do. */
 export class HypemanError extends Error {
-  constructor(message: string, facts?: { code?: ErrorCode; id?: string; path?: string; errno?: number; cause?: unknown })
+  constructor(message: string, facts?: ErrorFacts)
   readonly code: ErrorCode
   /** The HTTP status that the vendor's client would see for it. */
   readonly status: number
@@ -657,6 +687,33 @@ export class HypemanError extends Error {
   readonly id?: string
   /** The path concerned. */
   readonly path?: string
-  /** The operating system's error number. */
+  /** The operating system's error number, positive as in C. `cause` is then an error as Node's own calls throw it. */
   readonly errno?: number
+  /** The snapshot that the failed call named. */
+  readonly snapshotId?: string
 }
+
+export interface ErrorFacts {
+  /** Default: `internal`. */
+  code?: ErrorCode
+  id?: string
+  path?: string
+  errno?: number
+  snapshotId?: string
+  cause?: unknown
+}
+
+/** The vendor's name for it. */
+export const APIError: typeof HypemanError
+export type APIError = HypemanError
+
+/** Status 400: `invalid_request`. */
+export class BadRequestError extends HypemanError {}
+/** Status 403: `permission`. */
+export class PermissionDeniedError extends HypemanError {}
+/** Status 404: `not_found`. */
+export class NotFoundError extends HypemanError {}
+/** Status 409: `conflict`, `invalid_state`, `incompatible`, `busy`. */
+export class ConflictError extends HypemanError {}
+/** Status 500 and above: all others, but for `cancelled`. */
+export class InternalServerError extends HypemanError {}

@@ -2,11 +2,15 @@
 'use strict'
 
 const native = require('./loader')
-const { HypemanError, unwrap } = require('./errors')
+const errors = require('./errors')
+const { iterable } = require('./list')
 const { long } = require('./long')
 const { MemoryImage } = require('./memory')
 const { Pager } = require('./pager')
 const shapes = require('./shapes')
+
+const { unwrap } = errors
+const { HypemanError, BadRequestError, PermissionDeniedError, NotFoundError, ConflictError, InternalServerError } = errors
 
 class Hypeman {
   #handle
@@ -29,6 +33,15 @@ class Hypeman {
   async close() {
     unwrap(await this.#handle.close())
   }
+
+  // As on the vendor's client.
+  static HypemanError = HypemanError
+  static APIError = HypemanError
+  static BadRequestError = BadRequestError
+  static PermissionDeniedError = PermissionDeniedError
+  static NotFoundError = NotFoundError
+  static ConflictError = ConflictError
+  static InternalServerError = InternalServerError
 
   static {
     // Some runtimes do not have these symbols yet.
@@ -61,7 +74,11 @@ class Instances {
     return unwrap(await this.#handle.getInstance(shapes.id('id', id)))
   }
 
-  async list() {
+  list() {
+    return iterable(this.#list())
+  }
+
+  async #list() {
     return unwrap(await this.#handle.listInstances())
   }
 
@@ -87,9 +104,8 @@ class InstanceSnapshots {
   async restore(snapshotID, body, options) {
     const snapshot = shapes.id('snapshotID', snapshotID)
     const { id, ...request } = shapes.restore('restore', body)
-    return long(shapes.limits('options', options ?? {}), (...limits) =>
-      this.#handle.restore(snapshot, id, request, ...limits)
-    )
+    const start = (...limits) => this.#handle.restore(snapshot, id, request, ...limits)
+    return long(shapes.limits('options', options ?? {}), start, snapshot)
   }
 }
 
@@ -100,60 +116,79 @@ class Snapshots {
     this.#handle = handle
   }
 
-  async list(filter) {
+  list(filter) {
+    return iterable(this.#list(filter))
+  }
+
+  async #list(filter) {
     return unwrap(await this.#handle.list(shapes.filter('filter', filter ?? {})))
   }
 
   async get(id) {
     const snapshot = shapes.id('id', id)
-    return unwrap(this.#handle.getInMemory(snapshot) ?? (await this.#handle.get(snapshot)))
+    return unwrap(this.#handle.getInMemory(snapshot) ?? (await this.#handle.get(snapshot)), snapshot)
   }
 
   async delete(id) {
-    unwrap(await this.#handle.delete(shapes.id('id', id)))
+    const snapshot = shapes.id('id', id)
+    unwrap(await this.#handle.delete(snapshot), snapshot)
   }
 
   async wait(id, options) {
     const snapshot = shapes.id('id', id)
-    return long(shapes.limits('options', options ?? {}), (...limits) => this.#handle.wait(snapshot, ...limits))
+    return long(shapes.limits('options', options ?? {}), (...limits) => this.#handle.wait(snapshot, ...limits), snapshot)
   }
 
   async compress(id, body) {
     const { compression } = shapes.compress('body', body ?? {})
-    return unwrap(await this.#handle.compress(shapes.id('id', id), compression))
+    const snapshot = shapes.id('id', id)
+    return unwrap(await this.#handle.compress(snapshot, compression), snapshot)
   }
 
   async cancelCompression(id) {
-    return unwrap(await this.#handle.cancelCompression(shapes.id('id', id)))
+    const snapshot = shapes.id('id', id)
+    return unwrap(await this.#handle.cancelCompression(snapshot), snapshot)
   }
 
   async fork(id, body, options) {
     const snapshot = shapes.id('id', id)
     const { name, directory, disks, ...restore } = shapes.fork('fork', body)
-    return long(shapes.limits('options', options ?? {}), (...limits) =>
-      this.#handle.fork(snapshot, { name, directory, disks }, restore, ...limits)
-    )
+    const start = (...limits) => this.#handle.fork(snapshot, { name, directory, disks }, restore, ...limits)
+    return long(shapes.limits('options', options ?? {}), start, snapshot)
   }
 
   async inspect(id) {
-    return unwrap(await this.#handle.inspect(shapes.id('id', id)))
+    const snapshot = shapes.id('id', id)
+    return unwrap(await this.#handle.inspect(snapshot), snapshot)
   }
 
   async verify(id, options) {
     const snapshot = shapes.id('id', id)
-    return long(shapes.limits('options', options ?? {}), (...limits) => this.#handle.verify(snapshot, ...limits))
+    return long(shapes.limits('options', options ?? {}), (...limits) => this.#handle.verify(snapshot, ...limits), snapshot)
   }
 
   async memory(id) {
-    return new MemoryImage(unwrap(await this.#handle.memory(shapes.id('id', id))))
+    const snapshot = shapes.id('id', id)
+    return new MemoryImage(unwrap(await this.#handle.memory(snapshot), snapshot))
   }
 
   async serveMemory(id, options) {
     const request = shapes.serve('options', options ?? {})
-    return new Pager(unwrap(await this.#handle.serveMemory(shapes.id('id', id), request)))
+    const snapshot = shapes.id('id', id)
+    return new Pager(unwrap(await this.#handle.serveMemory(snapshot, request), snapshot))
   }
 }
 
 const version = native.version()
 
-module.exports = { Hypeman, HypemanError, version }
+module.exports = {
+  Hypeman,
+  HypemanError,
+  APIError: HypemanError,
+  BadRequestError,
+  PermissionDeniedError,
+  NotFoundError,
+  ConflictError,
+  InternalServerError,
+  version
+}

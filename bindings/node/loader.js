@@ -31,9 +31,13 @@ function load() {
   // A package that is not there says less than one that is there and does not load.
   const { error } = failures.find(({ error }) => error.code !== 'MODULE_NOT_FOUND') ?? failures[0]
   const tried = failures.map(({ candidate }) => candidate).join(', ')
+  // Only a checkout can build it. npm leaves optional packages out for reasons that it does not tell.
+  const otherwise = existsSync(path.join(__dirname, 'build.js'))
+    ? `, or build it here: npm --prefix ${__dirname} run build`
+    : '; npm leaves it out after --omit=optional, and with a package-lock.json from another platform'
   throw new Error(
     `libhypeman has no native addon for ${platform}-${arch}, node ${versions.node}. Tried ${tried}: ${error.message}. ` +
-      `Install ${packages.join(' or ')}, or build it here: npm --prefix ${__dirname} run build`,
+      `Install ${packages.join(' or ')}${otherwise}`,
     { cause: error }
   )
 }

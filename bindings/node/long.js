@@ -5,8 +5,8 @@ const native = require('./loader')
 const { unwrap } = require('./errors')
 
 // Runs a call that can be watched and ended. The signal is listened to here and not in native code, so that one
-// signal may serve many calls and may be aborted before them.
-async function long({ signal, timeout, onProgress }, start) {
+// signal may serve many calls and may be aborted before them. `snapshotId` is the snapshot that the caller named.
+async function long({ signal, timeout, onProgress }, start, snapshotId) {
   signal?.throwIfAborted()
   const token = new native.CancelToken()
   const abort = () => token.cancel()
@@ -28,7 +28,7 @@ async function long({ signal, timeout, onProgress }, start) {
       if (thrown) throw thrown.error
       signal?.throwIfAborted()
     }
-    return unwrap(outcome)
+    return unwrap(outcome, snapshotId)
   } finally {
     running = false
     signal?.removeEventListener('abort', abort)

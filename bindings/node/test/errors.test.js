@@ -28,6 +28,56 @@ test('an error has its code, its status and what it is about, and a stack that l
   assert.match(error.stack, /errors\.test\.js/)
 })
 
+test('the class of an error goes by its status, as with the vendor\'s client', () => {
+  const { unwrap } = require('../errors')
+  const libhypeman = require('..')
+  for (const { code, status } of require('../loader').codes()) {
+    const expected = { 400: 'BadRequestError', 403: 'PermissionDeniedError', 404: 'NotFoundError', 409: 'ConflictError' }
+    const name = status >= 500 ? 'InternalServerError' : (expected[status] ?? 'HypemanError')
+    assert.throws(() => unwrap({ code, message: 'it failed' }), error => error.constructor === libhypeman[name], code)
+  }
+})
+
+test('what the operating system refused has its error as cause, as Node knows it', () => {
+  const { unwrap } = require('../errors')
+  const outcome = { code: 'no_space', message: 'the disk is full', errno: 28, path: '/data/x' }
+  assert.throws(
+    () => unwrap(outcome),
+    ({ errno, cause }) => errno === 28 && cause.code === 'ENOSPC' && cause.errno === -28 && cause.path === '/data/x'
+  )
+  assert.throws(() => unwrap({ code: 'not_found', message: 'not there' }), error => !('cause' in error))
+})
+
+test('a data directory that is a file has its cause', async t => {
+  const dataDir = path.join(directory(t), 'file')
+  fs.writeFileSync(dataDir, '')
+  const error = await refusal(Promise.resolve().then(() => new Hypeman({ dataDir: path.join(dataDir, 'beneath') })))
+  assert.equal(error.cause.code, 'ENOTDIR')
+  assert.equal(error.cause.errno, -error.errno)
+})
+
+test('an error of a call that named a snapshot has its id, of others not', async t => {
+  const hm = store(t)
+  const id = 'nosuchsnapshot'
+  const { snapshots, instances } = hm
+  for (const call of [
+    () => snapshots.get(id),
+    () => snapshots.delete(id),
+    () => snapshots.wait(id),
+    () => snapshots.compress(id),
+    () => snapshots.cancelCompression(id),
+    () => snapshots.fork(id, { name: 'fork' }),
+    () => snapshots.inspect(id),
+    () => snapshots.verify(id),
+    () => snapshots.memory(id),
+    () => snapshots.serveMemory(id),
+    () => instances.snapshots.restore(id, { id: 'nobody' })
+  ]) {
+    assert.equal((await refusal(call())).snapshotId, id, String(call))
+  }
+  assert.ok(!('snapshotId' in (await refusal(instances.get('nobody')))))
+})
+
 test('what breaks a rule of the API is invalid_request', async t => {
   const hm = store(t)
   const vm = await stopped(t, hm)

@@ -45,6 +45,25 @@ test('a worker that is terminated in the middle of a call takes the call with it
   assert.deepEqual(await hm.snapshots.list(), [])
 })
 
+test('workers and the main thread have the same data directory open at once', async t => {
+  const hm = store(t)
+  const vm = await stopped(t, hm)
+  const code = `const { workerData, parentPort } = require('node:worker_threads')
+    const { Hypeman } = require(workerData.package)
+    const hm = new Hypeman({ dataDir: workerData.dataDir })
+    hm.instances.snapshots.create(workerData.id, { kind: 'Stopped' })
+      .then(({ id }) => hm.close().then(() => parentPort.postMessage(id)))`
+  const workerData = { package: path.join(__dirname, '..'), dataDir: hm.dataDir, id: vm.id }
+  const workers = Array.from({ length: 4 }, () => new Worker(code, { eval: true, workerData }))
+  const ended = workers.map(worker => once(worker, 'exit'))
+  const made = await Promise.all([
+    ...workers.map(async worker => (await once(worker, 'message'))[0]),
+    hm.instances.snapshots.create(vm.id, { kind: 'Stopped' }).then(({ id }) => id)
+  ])
+  for (const [code] of await Promise.all(ended)) assert.equal(code, 0)
+  assert.deepEqual((await hm.snapshots.list()).map(({ id }) => id).sort(), made.sort())
+})
+
 test('a panic becomes an internal error, on the caller\'s thread and on ours, and stderr stays empty', async t => {
   const { stdout, stderr } = await node(
     `const native = require('./loader')

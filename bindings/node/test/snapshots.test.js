@@ -110,6 +110,29 @@ test('the request beats the instance, and the instance beats the library', async
   assert.equal((await create(own, { enabled: false })).compression_state, 'none')
 })
 
+test('a list can be awaited, iterated over, or left in the middle, and its failure is thrown either way', async t => {
+  const hm = store(t)
+  const vm = await stopped(t, hm)
+  for (let i = 0; i < 3; i++) await hm.instances.snapshots.create(vm.id, { kind: 'Stopped' })
+  const listed = await hm.snapshots.list()
+  const seen = []
+  for await (const snapshot of hm.snapshots.list({ kind: 'Stopped' })) seen.push(snapshot)
+  assert.deepEqual(seen, listed)
+  for await (const { id } of hm.snapshots.list()) {
+    assert.equal(id, listed[0].id)
+    break
+  }
+  for await (const each of hm.instances.list()) assert.deepEqual(each, vm)
+  const list = hm.snapshots.list()
+  assert.ok(list instanceof Promise)
+  for (let i = 0; i < 2; i++) for await (const { id } of list) assert.ok(listed.some(each => each.id === id))
+  const iterate = async () => {
+    for await (const _ of hm.snapshots.list({ kind: 'standby' })) assert.fail('it has one')
+  }
+  await assert.rejects(iterate(), { code: 'invalid_request' })
+  await assert.rejects(hm.snapshots.list({ kind: 'standby' }), { code: 'invalid_request' })
+})
+
 test('filters are exact and all of them hold', async t => {
   const hm = store(t)
   const [a, b] = [await stopped(t, hm, 'a'), await stopped(t, hm, 'b')]

@@ -1,5 +1,5 @@
 // What a TypeScript host may write, and what it may not: `tsc` checks both. Never run.
-import { Hypeman, HypemanError, type Snapshot, type ErrorCode } from 'libhypeman'
+import { Hypeman, HypemanError, NotFoundError, type Snapshot, type ErrorCode } from 'libhypeman'
 
 async function host(): Promise<void> {
   await using hm = new Hypeman({ dataDir: '/var/lib/hypeman', compression: { enabled: true, algorithm: 'lz4' } })
@@ -19,6 +19,9 @@ async function host(): Promise<void> {
   const when: string = s.created_at
   const tag: string | undefined = s.tags?.team
   await hm.snapshots.list(null)
+  for await (const { id, name } of hm.snapshots.list({ kind: 'Standby' })) void [id.length, name?.length]
+  for await (const { state } of hm.instances.list()) void state
+  const chained: number = await hm.snapshots.list().then(all => all.length)
   const restored: string = (
     await hm.instances.snapshots.restore(s.id, { id: vm.id, target_state: 'Standby' }, { timeout: 60_000 })
   ).state
@@ -31,10 +34,10 @@ async function host(): Promise<void> {
   } catch (error) {
     if (error instanceof HypemanError) {
       const code: ErrorCode = error.code
-      void [code, error.path, error.errno, error.cause]
+      void [code, error.path, error.errno, error.cause, error.snapshotId]
     }
   }
-  void [size, when, tag, paused, restored, page, broken]
+  void [chained, NotFoundError, size, when, tag, paused, restored, page, broken]
 
   // @ts-expect-error: kind is required
   await hm.instances.snapshots.create(vm.id, { name: 'baseline' })

@@ -21,7 +21,7 @@ def _leaves(cls: type[HypemanError]) -> set[type[HypemanError]]:
 
 def test_each_row_of_the_table_has_its_class_and_each_class_its_row() -> None:
     public = {cls.__name__ for cls in _leaves(HypemanError) if not cls.__name__.startswith("_")}
-    assert public == set(ROWS)
+    assert public == {*ROWS, "InternalServerError"}
     for cls in CLASSES:
         assert (cls.code, cls.number, cls.status_code) == ROWS[cls.__name__]
 
@@ -42,8 +42,15 @@ def test_code_that_knows_only_the_builtin_exception_catches_ours(cls: type, buil
     assert issubclass(cls, builtin) and issubclass(cls, HypemanError)
 
 
-def test_the_vendors_name_of_a_bad_request_is_kept() -> None:
+def test_the_vendors_names_of_errors_are_kept() -> None:
     assert libhypeman.BadRequestError is libhypeman.InvalidRequestError
+    assert libhypeman.APIError is libhypeman.APIStatusError is HypemanError
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_the_vendors_classes_go_by_the_status(cls: type[HypemanError]) -> None:
+    assert issubclass(cls, libhypeman.InternalServerError) == (cls.status_code >= 500)
+    assert issubclass(cls, libhypeman.ConflictError) == (cls.status_code == 409)
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -8,6 +8,8 @@
 
 from libhypeman._client import Hypeman, Instances, InstanceSnapshots, Snapshots
 from libhypeman._errors import (
+    APIError,
+    APIStatusError,
     BadRequestError,
     BusyError,
     CallCancelledError,
@@ -19,6 +21,7 @@ from libhypeman._errors import (
     HypervisorError,
     IncompatibleError,
     InternalError,
+    InternalServerError,
     InvalidRequestError,
     InvalidStateError,
     NoSpaceError,
@@ -60,6 +63,8 @@ from libhypeman._types import (
 )
 
 __all__ = [
+    "APIError",
+    "APIStatusError",
     "BadRequestError",
     "BusyError",
     "CallCancelledError",
@@ -89,6 +94,7 @@ __all__ = [
     "InstanceState",
     "Instances",
     "InternalError",
+    "InternalServerError",
     "InvalidRequestError",
     "InvalidStateError",
     "MemoryExtent",

@@ -1,4 +1,4 @@
-"""The exceptions: one class for each row of the library's table of errors, and nothing that is not in it.
+"""The exceptions: one class for each row of the library's table of errors, and the vendor's names for them.
 
 Codes, numbers and HTTP statuses are read from that table when this is imported.
 """
@@ -75,6 +75,10 @@ class _SystemError(HypemanError, OSError):
         self.filename = None if path is None else os.fspath(path)
 
 
+class InternalServerError(HypemanError):
+    """What a server would answer with status 500 or above. The vendor's name."""
+
+
 class InvalidRequestError(HypemanError, ValueError):
     """The arguments break a rule of the API; nothing was touched."""
 
@@ -91,19 +95,19 @@ class InvalidStateError(ConflictError):
     """The instance or snapshot is in a state that does not allow this."""
 
 
-class NotSupportedError(HypemanError):
+class NotSupportedError(InternalServerError):
     """The hypervisor, file system or platform cannot do this."""
 
 
-class CorruptError(HypemanError):
+class CorruptError(InternalServerError):
     """A file of the store is damaged or hostile."""
 
 
-class IncompatibleError(HypemanError):
+class IncompatibleError(ConflictError):
     """The snapshot does not fit this VMM or host."""
 
 
-class NoSpaceError(_SystemError):
+class NoSpaceError(InternalServerError, _SystemError):
     """The disk or a quota is full."""
 
 
@@ -111,15 +115,15 @@ class PermissionDeniedError(_SystemError, PermissionError):
     """The operating system refused access, or the file system is read-only."""
 
 
-class BusyError(HypemanError):
+class BusyError(ConflictError):
     """Someone else is using it; try again later."""
 
 
-class HypervisorError(HypemanError):
+class HypervisorError(InternalServerError):
     """The VMM refused or failed; the message has its own words."""
 
 
-class CallTimeoutError(_SystemError, TimeoutError):
+class CallTimeoutError(InternalServerError, _SystemError, TimeoutError):
     """The time limit of the call, or of the VMM, was passed."""
 
 
@@ -127,17 +131,20 @@ class CallCancelledError(HypemanError):
     """The call was cancelled by its token."""
 
 
-class StorageError(_SystemError):
+class StorageError(InternalServerError, _SystemError):
     """Any other error of the operating system."""
 
 
-class ClosedError(HypemanError):
+class ClosedError(InternalServerError):
     """The handle was closed, or belongs to the process that forked this one."""
 
 
-class InternalError(HypemanError):
+class InternalError(InternalServerError):
     """A defect of this library."""
 
+
+APIError = APIStatusError = HypemanError
+"""The vendor's names for it."""
 
 BadRequestError = InvalidRequestError
 """The vendor's name for it."""

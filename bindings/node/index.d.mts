@@ -1,0 +1,2 @@
+export * from './index.js'
+export { Hypeman as default } from './index.js'
