@@ -1,5 +1,6 @@
 """The native half. Private: `libhypeman` has the public signatures."""
 
+import builtins
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -148,7 +149,7 @@ class Handle:
         prefetch: bool,
         fill: bool,
         spin_us: int | None,
-        cpus: list[int],
+        cpus: builtins.list[int],
     ) -> Pager: ...
 
 @final
