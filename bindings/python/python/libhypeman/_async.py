@@ -190,8 +190,8 @@ class AsyncMemoryImage:
 
     _read = off_loop(MemoryImage.read_at)
 
-    @functools.wraps(MemoryImage.read_at)
     async def read_at(self, offset: int, length: int) -> bytes:
+        """Reads ``length`` bytes from ``offset`` on, as `MemoryImage.read_at` does, and raises as that."""
         # In pieces, so that a task that is cancelled in a large read is not held up.
         read = await self._read(offset, min(length, self.PIECE_BYTES))
         if len(read) == length:
@@ -202,8 +202,8 @@ class AsyncMemoryImage:
             done += len(piece)
         return b"".join(pieces)
 
-    @functools.wraps(MemoryImage.readinto)
     async def readinto(self, buffer: WritableBytes, offset: int = 0) -> int:
+        """Fills ``buffer`` from ``offset`` on, and returns how much of it, as `MemoryImage.readinto` does."""
         done = 0
         with memoryview(buffer) as view, view.cast("B") as target:
             while piece := await self._read(offset + done, min(self.PIECE_BYTES, len(target) - done)):

@@ -117,7 +117,7 @@ class Listing(Coroutine[Any, Any, list[T]], Generic[T]):
         error: BaseException | object = None,
         trace: TracebackType | None = None,
     ) -> Any:
-        return self._list.throw(error if isinstance(error, BaseException) else kind)  # type: ignore[arg-type]
+        return self._list.throw(error if isinstance(error, BaseException) else kind)
 
     def close(self) -> None:
         self._list.close()
