@@ -1,8 +1,6 @@
 """The handle and its resource tree for asyncio: the calls of `Hypeman`, awaited.
 
-Signatures and documentation are those of the blocking calls. A task that is cancelled cancels its call and goes on when
-that has ended, so a VM that was paused runs again by then; ``asyncio.timeout`` works so, too. ``progress`` is called on
-the event loop.
+Signatures and documentation are those of the blocking calls: they are made from them.
 """
 
 from __future__ import annotations
