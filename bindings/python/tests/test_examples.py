@@ -25,7 +25,8 @@ def test_a_sandbox_goes_back_to_what_was_saved_and_on_from_there(tmp_path: Path)
     vm = tmp_path / "box"
     vm.mkdir()
     (vm / "disk.raw").write_bytes((COUNTER.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0"))
-    commands = ["one", "two", "save clean", "three", "save risky", "back clean", "again", "back nowhere", "back risky", "on"]
+    before = ["one", "two", "save clean", "three", "save risky"]
+    commands = [*before, "back clean", "again", "back nowhere", "back risky", "on"]
     done = subprocess.run(
         [sys.executable, EXAMPLES / "sandbox.py", tmp_path / "data", vm],
         input="\n".join([*commands, "list"]),

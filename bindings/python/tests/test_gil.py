@@ -42,9 +42,9 @@ def counter() -> Iterator[Counter]:
     counter.join()
 
 
-def counts_during(counter: Counter, call: Callable[[], object]) -> bool:
-    """Whether the counter goes on while `call` is made again and again, for a while if need be."""
-    before, patience = counter.count, time.monotonic() + 10
+def counts_during(counter: Counter, call: Callable[[], object], seconds: float = 30) -> bool:
+    """Whether the counter goes on while `call` is made, again and again if need be."""
+    before, patience = counter.count, time.monotonic() + seconds
     while counter.count == before and time.monotonic() < patience:
         call()
     return counter.count > before
@@ -95,4 +95,4 @@ def test_a_counting_thread_counts_during_every_call(
 
 
 def test_the_counter_would_stand_still_during_a_call_that_holds_the_gil(counter: Counter) -> None:
-    assert not counts_during(counter, lambda: sum(range(100_000)))
+    assert not counts_during(counter, lambda: sum(range(100_000)), seconds=1)

@@ -93,7 +93,8 @@ def test_each_kind_covers_its_share_of_the_picture_however_fine_the_extents_are(
     kinds = ["data", "zero", "hole", "data"]
     fine = [(kinds[number % 4], number * 4096, 4096) for number in range(40_000)]
     coarse = [("data", 0, 1), ("hole", 1, 999)]
-    assert areas(parsed(_html.memory_map("x", fine))) == pytest.approx({"data": 0.5, "zero": 0.25, "hole": 0.25}, abs=0.03)
+    shares = {"data": 0.5, "zero": 0.25, "hole": 0.25}
+    assert areas(parsed(_html.memory_map("x", fine))) == pytest.approx(shares, abs=0.03)
     assert areas(parsed(_html.memory_map("x", coarse)))["hole"] == pytest.approx(0.999, abs=0.01)
     assert len(_html.memory_map("x", fine)) < 200_000
     assert areas(parsed(_html.memory_map("empty", []))) == {}
@@ -121,7 +122,8 @@ def test_a_bar_is_told_what_each_step_adds_and_is_closed(monkeypatch: pytest.Mon
 
     class Bar:
         def __init__(self, **look: object) -> None:
-            self.look, self.n, self.total, self.closed = look, 0, None, False
+            self.look, self.n, self.closed = look, 0, False
+            self.total: int | None = None
             bars.append(self)
 
         def update(self, more: int) -> None:
@@ -137,7 +139,8 @@ def test_a_bar_is_told_what_each_step_adds_and_is_closed(monkeypatch: pytest.Mon
         for step in (Progress(Phase.SYNCING, 0, 0), Progress(Phase.SYNCING, 5, 9), Progress(Phase.SYNCING, 9, 9)):
             progress(step)
         progress(Progress(Phase.COMPRESSING, 2, 4))
-    assert [(bar.n, bar.total, bar.closed, bar.look["desc"]) for bar in bars] == [(9, 9, True, "mine"), (2, 4, True, "mine")]
+    seen = [(bar.n, bar.total, bar.closed, bar.look["desc"]) for bar in bars]
+    assert seen == [(9, 9, True, "mine"), (2, 4, True, "mine")]
 
 
 def test_without_tqdm_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

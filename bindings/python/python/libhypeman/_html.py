@@ -12,13 +12,14 @@ _HEIGHT = 24
 # Told apart without colours, too: by how dark they are.
 _COLOURS = {"data": "#1f5fa8", "zero": "#9cc3e6", "hole": "#eeeeee"}
 _TITLES = {"data": "data", "zero": "zeros, stored in next to no space", "hole": "hole, which occupies no space"}
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _CELL = ' style="text-align:left"'
 
 
 def properties(title: str, values: Mapping[str, Any]) -> str:
     """A table of the names and values of one result."""
-    rows = "".join(f"<tr><th{_CELL}>{_text(name)}</th>{_cell(name, value)}</tr>" for name, value in values.items())
-    return f"<table><caption>{_text(title)}</caption>{rows}</table>"
+    lines = [f"<tr><th{_CELL}>{_text(name)}</th>{_cell(name, value)}</tr>" for name, value in values.items()]
+    return f"<table><caption>{_text(title)}</caption>{''.join(lines)}</table>"
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:
@@ -55,12 +56,8 @@ def memory_map(title: str, extents: Sequence[tuple[str, int, int]]) -> str:
 
 def bytes_text(count: int) -> str:
     """A number of bytes for people: ``1.5 MiB``."""
-    size, unit = float(count), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if size < 1024 or unit == "TiB":
-            break
-        size /= 1024
-    return f"{size:.4g} {unit}"
+    power = min(max(count.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
+    return f"{count / 1024**power:.4g} {_UNITS[power]}"
 
 
 def _runs(extents: Iterable[tuple[str, int, int]], size: int) -> Iterable[tuple[str, int, int, tuple[float, float]]]:
