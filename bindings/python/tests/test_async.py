@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import dataclasses
 import inspect
 import json
 import threading
@@ -222,6 +223,33 @@ def test_progress_is_told_on_the_loop_in_its_context_and_what_it_raises_ends_the
             with pytest.raises(EOFError):
                 await other.instances.snapshots.create(stopped.id, kind="Stopped", progress=enough, cancel=token)
             assert token.cancelled
+
+    asyncio.run(story())
+
+
+def test_a_fork_and_a_pager_are_awaited_and_a_wait_for_the_pager_is_cancelled_with_its_task(tmp_path: Path) -> None:
+    where = directory(tmp_path / "vm")
+    image = where / "snapshots" / "snapshot-latest"
+    image.mkdir(parents=True)
+    (image / "memory").write_bytes(bytes(range(256)) * 4096)
+
+    async def story() -> None:
+        async with AsyncHypeman(tmp_path / "data") as hm:
+            vm = await hm.instances.register(name="vm", hypervisor="firecracker", directory=where)
+            made = await hm.instances.snapshots.create(vm.id, kind="Standby")
+            forked = await hm.snapshots.fork(made.id, name="fork", directory=tmp_path / "fork")
+            assert (tmp_path / "fork" / "overlay.raw").read_bytes() == (where / "overlay.raw").read_bytes()
+            assert await hm.instances.get("fork") == dataclasses.replace(forked, generation=None)
+            async with await hm.snapshots.serve_memory(made.id, prefetch=False) as pager:
+                assert pager.snapshot_id == made.id
+                assert pager.socket.is_socket()
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await pager.wait()
+                assert (await pager.metrics()).vms_seen == 0
+            assert not pager.socket.exists()
+            with pytest.raises(ClosedError):
+                await pager.wait()
 
     asyncio.run(story())
 
