@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from conftest import missing
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -21,7 +21,7 @@ COUNTER = bytes.fromhex("fa31c08ed8c606007e40bafd03eca80174fbbaf803ec3c0a75f0fe0
 
 def test_a_sandbox_goes_back_to_what_was_saved_and_on_from_there(tmp_path: Path) -> None:
     if shutil.which("qemu-system-x86_64") is None:
-        pytest.skip("qemu-system-x86_64 is not installed")
+        missing("qemu", "qemu-system-x86_64 is not installed")
     vm = tmp_path / "box"
     vm.mkdir()
     (vm / "disk.raw").write_bytes((COUNTER.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0"))
