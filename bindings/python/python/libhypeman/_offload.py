@@ -148,7 +148,10 @@ class Listener:
 async def run(
     work: Callable[[], T], token: CancelToken | None = None, undo: Callable[[T], object] = lambda _: None
 ) -> T:
-    """Runs `work` on a thread, which has ended with it when this returns, cancelled or not."""
+    """Runs `work` on a thread, and returns when it has ended, also where the task is cancelled before.
+
+    `undo` is for a result that no one takes then.
+    """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Callable[[], T]] = loop.create_future()
 
@@ -157,8 +160,7 @@ async def run(
         try:
             loop.call_soon_threadsafe(ended.set_result, outcome)
         except RuntimeError:
-            # The loop was closed over its tasks: no one is left to be told.
-            pass
+            pass  # The loop was closed over its tasks: no one is left to be told.
 
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(on_thread,), name="libhypeman-async").start()
@@ -181,7 +183,7 @@ async def run(
     except Exception:
         # How a call ended that no one waits for any more, its cancelled task cannot tell.
         raise cancelled from None
-    undo(undone)
+    await run(lambda: undo(undone))
     raise cancelled
 
 
