@@ -1,8 +1,10 @@
 """Fixtures: a data directory, and instances as hosts have them on the disk."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -59,6 +61,13 @@ def settled(hm: Hypeman) -> Callable[[], None]:
             time.sleep(0.005)
 
     return settle
+
+
+def missing(what: str, why: str) -> NoReturn:
+    """Leaves a test out for want of something, unless `$HYPEMAN_REQUIRE` names that."""
+    if what in os.environ.get("HYPEMAN_REQUIRE", "").split(","):
+        pytest.fail(f"HYPEMAN_REQUIRE names {what}, but {why}")
+    pytest.skip(why)
 
 
 def directory(where: Path) -> Path:

@@ -16,7 +16,17 @@ from libhypeman import Hypeman, Instances, InstanceSnapshots, Snapshots, _types
 CONFORMANCE = Path(__file__).parents[3] / "tests" / "conformance"
 API: dict[str, Any] = json.loads((CONFORMANCE / "api.json").read_text())
 
-DOCUMENTED = ("Hypeman", "Instances", "InstanceSnapshots", "Snapshots", "MemoryImage", "Pager")
+# What hosts write, and the examples that they read.
+PROGRAMS = sorted(
+    [*Path(__file__).parent.glob("typed_*.py"), *(Path(__file__).parents[1] / "examples").glob("*.py")]
+)
+
+DOCUMENTED = [
+    name
+    for name in libhypeman.__all__
+    if name.removeprefix("Async")
+    in ("Hypeman", "Instances", "InstanceSnapshots", "Snapshots", "MemoryImage", "Pager")
+]
 CALLS = {
     "instances": Instances,
     "instances.snapshots": InstanceSnapshots,
@@ -109,10 +119,10 @@ def test_everything_public_says_what_it_does() -> None:
     "check",
     [
         ["mypy", "--strict", "--package", "libhypeman"],
-        ["mypy", "--strict", str(Path(__file__).parent / "typed_example.py")],
+        ["mypy", "--strict", *map(str, PROGRAMS)],
         ["mypy.stubtest", "libhypeman._native"],
     ],
-    ids=["package", "caller", "stub"],
+    ids=["package", "callers", "stub"],
 )
 def test_types_are_checked_strictly_and_the_stub_is_what_the_module_has(check: list[str]) -> None:
     pytest.importorskip("mypy")

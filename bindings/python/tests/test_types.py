@@ -1,6 +1,7 @@
-"""The data types, without a store."""
+"""The data types."""
 
 import copy
+import dataclasses
 import json
 import pickle
 from datetime import datetime, timedelta, timezone
@@ -12,8 +13,11 @@ from libhypeman import (
     CompressionConfig,
     CompressionState,
     Disk,
+    Hypeman,
     HypervisorKind,
+    Instance,
     InvalidRequestError,
+    Progress,
     Snapshot,
     SnapshotKind,
     _types,
@@ -51,6 +55,30 @@ def test_results_survive_pickling_and_copying() -> None:
     for again in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one)):
         assert again == one
         assert again.to_dict() == one.to_dict()
+
+
+def test_every_kind_of_result_that_calls_give_survives_pickling_and_is_json(hm: Hypeman, standby: Instance) -> None:
+    made = hm.instances.snapshots.create(standby.id, kind="Standby", tags={"a": "b"}, compression={"enabled": True})
+    hm.finish(timeout=60)
+    steps: list[Progress] = []
+    with hm.snapshots.memory(made.id) as image:
+        extents = image.extents()
+    results = [
+        hm.instances.get(standby.id),
+        hm.snapshots.get(made.id),
+        hm.snapshots.inspect(made.id),
+        hm.snapshots.verify(made.id, progress=steps.append),
+        steps[-1],
+        *extents,
+    ]
+    for one in results:
+        again = pickle.loads(pickle.dumps(one))
+        assert (type(again), again, repr(again)) == (type(one), one, repr(one))
+        assert hash(again) == hash(one)
+        assert json.loads(json.dumps(one.to_dict())) == again.to_dict()
+        assert again != results[0] or one == results[0]
+        with pytest.raises(AttributeError):
+            setattr(one, dataclasses.fields(one)[0].name, None)
 
 
 def test_a_dict_is_json_and_leaves_out_what_is_absent() -> None:

@@ -166,7 +166,7 @@ fn may_mount() -> Result<bool> {
 
 fn python_tests() -> Result<Outcome> {
     let mut command = program(setup::python());
-    command.args(["-m", "pytest", "-q", "bindings/python"]);
+    command.args(["-m", "pytest", "-q", "bindings/python"]).env("HYPEMAN_REQUIRE", required()?);
     count(command, counts::of_pytest)
 }
 

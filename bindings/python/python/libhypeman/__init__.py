@@ -6,6 +6,14 @@
 ...     snapshot = hm.instances.snapshots.create(vm.id, kind="Standby", name="baseline")
 """
 
+from libhypeman._async import (
+    AsyncHypeman,
+    AsyncInstances,
+    AsyncInstanceSnapshots,
+    AsyncMemoryImage,
+    AsyncPager,
+    AsyncSnapshots,
+)
 from libhypeman._client import Hypeman, Instances, InstanceSnapshots, Snapshots
 from libhypeman._errors import (
     APIError,
@@ -34,6 +42,7 @@ from libhypeman._memory import MemoryImage
 from libhypeman._native import VERSION as __version__
 from libhypeman._native import CancelToken
 from libhypeman._pager import Pager
+from libhypeman._progress import progress_bar
 from libhypeman._types import (
     Capture,
     CompressionConfig,
@@ -56,6 +65,7 @@ from libhypeman._types import (
     PayloadFile,
     Phase,
     Progress,
+    ResultList,
     Snapshot,
     SnapshotKind,
     VerifiedFile,
@@ -65,6 +75,12 @@ from libhypeman._types import (
 __all__ = [
     "APIError",
     "APIStatusError",
+    "AsyncHypeman",
+    "AsyncInstanceSnapshots",
+    "AsyncInstances",
+    "AsyncMemoryImage",
+    "AsyncPager",
+    "AsyncSnapshots",
     "BadRequestError",
     "BusyError",
     "CallCancelledError",
@@ -110,6 +126,7 @@ __all__ = [
     "PermissionDeniedError",
     "Phase",
     "Progress",
+    "ResultList",
     "Snapshot",
     "SnapshotKind",
     "Snapshots",
@@ -117,4 +134,5 @@ __all__ = [
     "VerifiedFile",
     "VerifyReport",
     "__version__",
+    "progress_bar",
 ]

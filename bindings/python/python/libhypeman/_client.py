@@ -22,6 +22,7 @@ from libhypeman._types import (
     Inspection,
     Instance,
     Progress,
+    ResultList,
     Snapshot,
     StrPath,
     VerifyReport,
@@ -192,9 +193,9 @@ class Instances:
         """
         return self._handle.get_instance(id)
 
-    def list(self) -> builtins.list[Instance]:
+    def list(self) -> ResultList[Instance]:
         """Returns every instance, by name."""
-        return self._handle.list_instances()
+        return ResultList(self._handle.list_instances())
 
     def unregister(self, id: str) -> None:
         """Forgets a registered instance. The VM, its files and its snapshots stay as they are.
@@ -314,12 +315,12 @@ class Snapshots:
         name: str | None = None,
         source_instance_id: str | None = None,
         tags: Mapping[str, str] | None = None,
-    ) -> builtins.list[Snapshot]:
+    ) -> ResultList[Snapshot]:
         """Lists the snapshots that match all that is given, newest first, then by id.
 
         Damaged records are left out and never hide the others. Raises `InvalidRequestError` for an unknown kind.
         """
-        return self._handle.list(kind, name, source_instance_id, dict(tags or {}))
+        return ResultList(self._handle.list(kind, name, source_instance_id, dict(tags or {})))
 
     def get(self, id: str) -> Snapshot:
         """Gets a snapshot by its id, fresh from its record. Names and prefixes are not looked for.

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, SupportsIndex, overload
 
+from libhypeman import _html
+from libhypeman._errors import ClosedError, HypemanError
 from libhypeman._native import Memory
 from libhypeman._types import MemoryExtent, MemoryRange, WritableBytes
 
@@ -109,6 +111,19 @@ class MemoryImage:
         Firecracker's from 3 GiB on), `CorruptError`, `StorageError`.
         """
         return self._native.ranges()
+
+    def __repr__(self) -> str:
+        try:
+            return f"MemoryImage({self.snapshot_id!r}, size_bytes={self.size_bytes})"
+        except ClosedError:
+            return "MemoryImage(closed)"
+
+    def _repr_html_(self) -> str | None:
+        try:
+            return _html.memory_map(self.snapshot_id, [(e.kind, e.offset, e.size_bytes) for e in self.extents()])
+        except HypemanError:
+            # A notebook shows the plain form where there is nothing to draw: the image is closed, or damaged.
+            return None
 
     def close(self) -> None:
         """Lets the snapshot go. A read on another thread is finished first; closing twice is fine."""

@@ -51,6 +51,9 @@ class Pager:
         """
         self._native.wait(timeout, cancel)
 
+    def __repr__(self) -> str:
+        return f"Pager({self.snapshot_id!r}, socket={str(self.socket)!r})"
+
     def stop(self) -> None:
         """Stops serving, and returns when that is done. Stopping twice is fine."""
         self._native.stop()

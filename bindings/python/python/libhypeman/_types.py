@@ -14,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from libhypeman import _html
 from libhypeman._errors import InvalidRequestError
 
 StrPath = str | os.PathLike[str]
@@ -164,6 +165,21 @@ class Record:
         if text is not None:
             values["created_at"] = text
         return {name: _plain(value) for name, value in values.items() if value is not None}
+
+    def _repr_html_(self) -> str:
+        return _html.properties(type(self).__name__, self.to_dict())
+
+
+_Result = TypeVar("_Result", bound=Record)
+
+
+class ResultList(list[_Result]):
+    """A list, which a notebook shows as a table."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return _html.table([result.to_dict() for result in self])
 
 
 def _plain(value: Any) -> Any:
