@@ -240,6 +240,9 @@ fn raw_memory_outlives_its_compression() -> Result<(), String> {
     Ok(())
 }
 
+/// What a snapshot consists of; the last one is there once its memory was handed out.
+const OF_A_SNAPSHOT: [&str; 4] = ["guest", "snapshot.json", "libhypeman.json", "libhypeman.generation"];
+
 /// No stage, no trash, no note, no sibling, no scratch file: neither of the dead nor of the opener.
 fn nothing_is_left_over(found: &[Arc<Snapshot>]) -> Result<(), String> {
     for directory in ["staging", "trash", "jobs", "intents", "journals"] {
@@ -258,9 +261,8 @@ fn nothing_is_left_over(found: &[Arc<Snapshot>]) -> Result<(), String> {
     }
     for snapshot in found {
         let there = names(&path("data/snapshots").join(&snapshot.id));
-        if let Some(more) = there
-            .iter()
-            .find(|name| *name != "guest" && *name != "snapshot.json" && *name != "libhypeman.json")
+        if let Some(more) =
+            there.iter().find(|name| !OF_A_SNAPSHOT.iter().any(|known| name.as_os_str() == *known))
         {
             return Err(format!("snapshot {} holds {}", snapshot.id, more.display()));
         }

@@ -58,7 +58,8 @@ def _thing(name: str, thing: Any) -> str:
     parts = [f"### {name}", _doc(thing)]
     if issubclass(thing, libhypeman.HypemanError) and thing is not libhypeman.HypemanError:
         parents = [base.__name__ for base in thing.__mro__[1:] if _is_told(base)]
-        parts[1] += f" Code `{thing.code}`, number {thing.number}, status {thing.status_code}; a {', '.join(parents)}."
+        told = f"Code `{thing.code}`, number {thing.number}, status {thing.status_code}; a" if hasattr(thing, "code") else "A"
+        parts[1] += f" {told} {', '.join(parents)}."
         return "\n\n".join(parts) + "\n"
     if dataclasses.is_dataclass(thing):
         parts.append(_fields(thing))

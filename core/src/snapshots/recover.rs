@@ -43,6 +43,13 @@ pub(crate) fn recover(hm: &Hypeman) -> Result<()> {
     // Trash that cannot be emptied keeps no one from working.
     let _ = store.empty_trash();
     for id in store.jobs()? {
+        if store.is_gone(&id) {
+            // Whoever looks whether this id is being made must not take a job that finds nothing for its maker.
+            if let Some(_job) = store.try_job(&id)? {
+                store.end_job(&id)?;
+            }
+            continue;
+        }
         // One whose owner lives is left to it when its turn comes.
         hm.jobs().start(store, &id)?;
     }

@@ -61,6 +61,19 @@ impl Durable {
         scratch: &Dir,
         scratch_name: &str,
     ) -> Result<()> {
+        self.write_over(dir, name, bytes, scratch, scratch_name)?;
+        self.dir(dir)
+    }
+
+    /// As [`Durable::replace`]; its entry is flushed with `dir`.
+    pub(crate) fn write_over(
+        self,
+        dir: &Dir,
+        name: &str,
+        bytes: &[u8],
+        scratch: &Dir,
+        scratch_name: &str,
+    ) -> Result<()> {
         scratch.unlink(scratch_name)?;
         let path = scratch.join(scratch_name);
         let file = scratch.create_new(scratch_name)?;
@@ -69,10 +82,6 @@ impl Durable {
             .map_err(|e| Error::io("write", &path, &e))
             .and_then(|()| self.file(&file, &path))
             .and_then(|()| scratch.rename(scratch_name, dir, name));
-        if let Err(error) = written {
-            let _ = scratch.unlink(scratch_name);
-            return Err(error);
-        }
-        self.dir(dir)
+        written.inspect_err(|_| drop(scratch.unlink(scratch_name)))
     }
 }

@@ -9,7 +9,8 @@ use crate::sys::dir::Dir;
 use crate::types::Duplicates;
 
 const GENERATION: &str = "libhypeman.generation";
-const SCRATCH: &str = ".libhypeman.generation";
+/// What a number that is being written is called in the staging directory, behind the id.
+pub(super) const SCRATCH: &str = ".generation";
 
 impl Store {
     /// How often the memory of snapshot `id` was handed out.
@@ -28,7 +29,7 @@ impl Store {
         let next = self.check_duplicates(id, duplicates)?.saturating_add(1);
         let text = format!("{next}\n");
         self.durable
-            .replace(&dir, GENERATION, text.as_bytes(), &dir, SCRATCH)
+            .replace(&dir, GENERATION, text.as_bytes(), &self.private()?.staging, &format!("{id}{SCRATCH}"))
             .map_err(|error| error.about(id))?;
         Ok(next)
     }

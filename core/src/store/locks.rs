@@ -44,7 +44,12 @@ impl Store {
 
     /// Waits for the right to count the next generation of snapshot `id`, which takes moments.
     pub(super) fn generation_lock(&self, id: &str, limit: &Limit) -> Result<ByteLock> {
-        wait(limit, || self.try_lock(&format!("{}.snapshot", checked(id)?), GENERATION, Sharing::Exclusive))
+        wait(limit, || self.try_generation_lock(id))
+    }
+
+    /// Takes that right, if no one has it.
+    pub(super) fn try_generation_lock(&self, id: &str) -> Result<Option<ByteLock>> {
+        self.try_lock(&format!("{}.snapshot", checked(id)?), GENERATION, Sharing::Exclusive)
     }
 
     /// Takes the turn to capture or forget instance `id`, if no one has it.

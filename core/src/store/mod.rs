@@ -212,6 +212,11 @@ impl Store {
         })
     }
 
+    /// Tells whether there is certainly no snapshot `id`.
+    pub(crate) fn is_gone(&self, id: &str) -> bool {
+        self.snapshot_dir(id).is_err_and(|error| error.kind() == Kind::NotFound)
+    }
+
     /// Opens the directory of snapshot `id`, whether or not its record is good.
     ///
     /// # Errors

@@ -229,13 +229,15 @@ impl Store {
             Kind::Corrupt | Kind::Incompatible => Ok(None),
             _ => Err(error),
         });
+        let scratch = &self.private()?.staging;
+        let scratch_name = format!("{id}.json");
         if let Some(mut sidecar) = sidecar? {
             let now = dir.read_if_any(RECORD)?.map(|file| strict::read_bytes(&file, &dir.join(RECORD)));
             sidecar.admit_record(now.transpose()?.as_deref(), &new);
-            self.replace_sidecar(&dir, id, &sidecar)?;
+            // Admits either record, so that it must come first; both entries are of one directory and keep their order.
+            self.durable.write_over(&dir, SIDECAR, &sidecar.to_bytes()?, scratch, &scratch_name)?;
         }
-        let scratch = &self.private()?.staging;
-        self.durable.replace(&dir, RECORD, &new, scratch, &format!("{id}.json"))?;
+        self.durable.replace(&dir, RECORD, &new, scratch, &scratch_name)?;
         self.note_change(id);
         Ok(())
     }

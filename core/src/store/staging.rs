@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::sidecar::Sidecar;
-use super::{GUEST, RECORD, SIDECAR, Store};
+use super::{GUEST, RECORD, SIDECAR, Store, generation};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::{Dir, EntryKind};
 use crate::sys::lock::ByteLock;
@@ -117,6 +117,12 @@ impl Store {
         let private = self.private()?;
         for entry in private.staging.entries()? {
             let Some(name) = entry.name.to_str() else { continue };
+            if let Some(id) = name.strip_suffix(generation::SCRATCH) {
+                if let Ok(Some(_counting)) = self.try_generation_lock(id) {
+                    let _ = private.staging.unlink(name);
+                }
+                continue;
+            }
             let id = match entry.kind {
                 EntryKind::Directory => name,
                 _ => name.strip_suffix(".json").unwrap_or(name),
