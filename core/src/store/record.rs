@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::sidecar::Sidecar;
-use super::{RECORD, Store, json as strict, no_snapshot};
+use super::{RECORD, SIDECAR, Store, json as strict, no_snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
 use crate::types::{CompressionConfig, CompressionState, HypervisorKind, Snapshot, SnapshotKind, Timestamp};
