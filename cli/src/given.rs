@@ -83,7 +83,7 @@ pub(crate) struct Compression {
     /// Compress guest memory; `=false` beats the defaults of instance and library
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     compression_enabled: Option<bool>,
-    /// zstd [default] or lz4
+    /// zstd (the default) or lz4
     #[arg(long, value_name = "ALGORITHM")]
     compression_algorithm: Option<String>,
     /// zstd: 1 to 19 [default: 1]; lz4: 0 to 9 [default: 0]
