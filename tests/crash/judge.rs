@@ -22,6 +22,8 @@ pub struct Promises {
     deleted: BTreeSet<String>,
     /// What the instance may hold.
     contents: BTreeSet<u8>,
+    /// Which of that is a copy of a snapshot's memory.
+    counted: Option<u8>,
     registered: BTreeMap<String, Option<bool>>,
 }
 
@@ -52,6 +54,7 @@ impl Promises {
                 self.snapshots.remove(&id);
                 self.deleted.insert(id);
             }
+            Mark::Counting { content } => self.counted = Some(content),
             Mark::Placing { content } => {
                 self.contents.insert(content);
             }
@@ -76,7 +79,7 @@ impl Promises {
         settle();
         let found = self.snapshots_are_whole(&hm)?;
         self.instances_are_there(&hm)?;
-        self.instance_is_old_or_new(&found)?;
+        self.instance_is_old_or_new(&hm, &found)?;
         nothing_is_left_over(&found)?;
         self.names_are_free_or_owned(&hm, &found)?;
         hm.close();
@@ -122,7 +125,7 @@ impl Promises {
     }
 
     /// The directory and the disk hold one content, and all of it.
-    fn instance_is_old_or_new(&self, found: &[Arc<Snapshot>]) -> Result<(), String> {
+    fn instance_is_old_or_new(&self, hm: &Hypeman, found: &[Arc<Snapshot>]) -> Result<(), String> {
         let is_live = path("api.sock").exists();
         let has_memory = !is_live && found.iter().any(|snapshot| snapshot.kind == SnapshotKind::Standby);
         let holds = |content: &u8| {
@@ -133,10 +136,22 @@ impl Promises {
             all.iter().all(is_there)
                 && fs::read(path("disks/extra.raw")).is_ok_and(|disk| disk == extra(*content))
         };
-        if self.contents.is_empty() || self.contents.iter().any(holds) {
-            return Ok(());
+        let Some(held) = self.contents.iter().find(|content| holds(content)) else {
+            if self.contents.is_empty() {
+                return Ok(());
+            }
+            return Err(format!("the instance holds none of the contents {:?}", self.contents));
+        };
+        for snapshot in found.iter().filter(|_| self.counted == Some(*held)) {
+            let inspected = hm.snapshots().inspect(&snapshot.id).map_err(|e| format!("inspect: {e}"))?;
+            if inspected.generation == 0 {
+                return Err(format!(
+                    "the instance has memory of snapshot {}, and no one counted it",
+                    snapshot.id
+                ));
+            }
         }
-        Err(format!("the instance holds none of the contents {:?}", self.contents))
+        Ok(())
     }
 
     fn names_are_free_or_owned(&self, hm: &Hypeman, found: &[Arc<Snapshot>]) -> Result<(), String> {

@@ -47,6 +47,10 @@ pub enum Mark {
     Deleted {
         id: String,
     },
+    /// Who holds `content` from now on holds a copy of a memory, which has a number.
+    Counting {
+        content: u8,
+    },
     /// The instance is about to hold `content`, or what it held.
     Placing {
         content: u8,
@@ -385,6 +389,9 @@ fn restore_stopped(say: &mut Say) {
 
 fn restore_to(hm: &Hypeman, say: &mut Say, state: InstanceState) {
     let id = hm.snapshots().list(&hypeman_core::SnapshotFilter::default()).unwrap()[0].id.clone();
+    if state == InstanceState::Standby {
+        say.say(Mark::Counting { content: 1 });
+    }
     say.say(Mark::Placing { content: 1 });
     let request = RestoreSnapshot { target_state: Some(state), ..RestoreSnapshot::default() };
     hm.instances().snapshots().restore(&id, VM, &request, Call::default()).unwrap();
