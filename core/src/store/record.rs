@@ -211,8 +211,15 @@ impl Store {
     /// # Errors
     /// `not_found`, `corrupt`, errors of the disk.
     pub(crate) fn record(&self, id: &str) -> Result<Record> {
-        let dir = self.snapshot_dir(id)?;
-        Record::read(&dir, id).or_else(|error| {
+        self.record_in(&self.snapshot_dir(id)?, id)
+    }
+
+    /// Reads the record of snapshot `id`, whose directory was `dir` just now.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub(super) fn record_in(&self, dir: &Dir, id: &str) -> Result<Record> {
+        Record::read(dir, id).or_else(|error| {
             // Deleted since: what we hold open lies in the trash, and is no damage.
             let here = self.snapshot_dir(id)?.stat_self()?;
             if here.inode == dir.stat_self()?.inode { Err(error) } else { Err(no_snapshot(id)) }

@@ -19,7 +19,6 @@ mod table;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::record::Record;
 use super::{RECORD, Store};
 use crate::error::Result;
 use crate::sys::dir::Dir;
@@ -71,7 +70,7 @@ impl Store {
         let generation = self.catalogue.table().generation();
         let dir = self.snapshot_dir(id)?;
         let version = read::settled_version(&dir, RECORD);
-        let snapshot = Arc::new(Record::read(&dir, id)?.snapshot);
+        let snapshot = Arc::new(self.record_in(&dir, id)?.snapshot);
         if let Some(version) = version {
             self.catalogue.table_mut().offer(generation, version, &snapshot);
         }
