@@ -41,8 +41,7 @@ pub enum Phase {
     /// The snapshot is made durable. The VM runs again.
     Syncing,
     /// Memory is being compressed: reported by [`crate::Snapshots::wait`] and [`crate::Hypeman::finish`], and with
-    /// `offload_memory` before
-    /// [`Phase::Syncing`] by a create.
+    /// `offload_memory` before [`Phase::Syncing`] by a create.
     Compressing,
     /// Files are read and compared with their checksums.
     Verifying,

@@ -2,8 +2,7 @@
 //!
 //! `locks/{id}.snapshot` byte 0 is the job (the making of the snapshot, then its compression, its rewriting), byte 1
 //! its readers, byte 2 its generation. `locks/{id}.instance` is the turn to capture an instance, a byte of
-//! `locks/processes` that of a VMM's pid. Holding any of them says that its owner
-//! lives; there are no clocks.
+//! `locks/processes` that of a VMM's pid. Holding any of them says that its owner lives; there are no clocks.
 
 use std::path::Path;
 use std::time::Duration;
