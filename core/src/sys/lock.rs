@@ -24,7 +24,22 @@ pub(crate) enum Sharing {
 /// A held lock on one byte of a file. Dropping it lets go.
 #[derive(Debug)]
 pub(crate) struct ByteLock {
-    _file: ForkClosed,
+    file: ForkClosed,
+    byte: i64,
+    owner: u32,
+}
+
+impl Drop for ByteLock {
+    /// Lets go at once. To close the descriptor is not enough: a child that the host is just about to start has a
+    /// copy of it until it runs its program. In a forked child nothing is let go of, the lock is its parent's.
+    fn drop(&mut self) {
+        if std::process::id() == self.owner {
+            let lock =
+                libc::flock { l_type: libc::F_UNLCK as libc::c_short, ..range(self.byte, Sharing::Shared) };
+            // Where it fails, closing the descriptor lets go a moment later.
+            let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&lock));
+        }
+    }
 }
 
 impl ByteLock {
@@ -33,7 +48,7 @@ impl ByteLock {
         let file = ForkClosed::new(file);
         let lock = range(byte, sharing);
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
-            Ok(_) => Ok(Some(Self { _file: file })),
+            Ok(_) => Ok(Some(Self { file, byte, owner: std::process::id() })),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(e) => Err(Error::io("lock", path, &io::Error::from(e))),
         }
@@ -63,6 +78,8 @@ fn range(byte: i64, sharing: Sharing) -> libc::flock {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     fn take(path: &Path, byte: i64, sharing: Sharing) -> Option<ByteLock> {
@@ -83,5 +100,16 @@ mod tests {
         drop((owner, readers));
         assert!(take(&path, 0, Sharing::Exclusive).is_some());
         assert!(take(&path, 1, Sharing::Exclusive).is_some());
+    }
+
+    #[test]
+    fn a_lock_that_was_let_go_is_free_though_a_child_still_has_a_copy_of_its_descriptor() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("lock");
+        let owner = take(&path, 0, Sharing::Exclusive).unwrap();
+        let copy = owner.file.as_fd().try_clone_to_owned().unwrap();
+        drop(owner);
+        assert!(take(&path, 0, Sharing::Exclusive).is_some());
+        drop(copy);
     }
 }
