@@ -40,8 +40,9 @@ function write(directory, name, value) {
   fs.writeFileSync(path.join(directory, name), JSON.stringify(value, null, 2) + '\n')
 }
 
-function license(directory) {
-  fs.copyFileSync(path.join(__dirname, '../../LICENSE'), path.join(directory, 'LICENSE'))
+// The licence of ours, and of others' code that is in an addon.
+function legal(directory, ...files) {
+  for (const file of files) fs.copyFileSync(path.join(__dirname, '../..', file), path.join(directory, file))
 }
 
 function stagePlatform(directory, platform, addon) {
@@ -49,7 +50,7 @@ function stagePlatform(directory, platform, addon) {
   const name = `libhypeman-${platform}`
   fs.mkdirSync(directory)
   fs.copyFileSync(addon, path.join(directory, 'hypeman.node'))
-  license(directory)
+  legal(directory, 'LICENSE', 'THIRD-PARTY.txt')
   fs.writeFileSync(
     path.join(directory, 'README.md'),
     `# ${name}\n\nThe native addon of \`libhypeman\` for ${platform}. Install that one.\n`
@@ -60,7 +61,7 @@ function stagePlatform(directory, platform, addon) {
     description: `The native addon of libhypeman for ${platform}`,
     license: manifest.license,
     main: 'hypeman.node',
-    files: ['hypeman.node'],
+    files: ['hypeman.node', 'THIRD-PARTY.txt'],
     engines: manifest.engines,
     os: [system],
     cpu: [cpu],
@@ -72,9 +73,9 @@ function stagePlatform(directory, platform, addon) {
 function stageMain(directory, platforms) {
   fs.mkdirSync(directory)
   for (const file of [...manifest.files, 'README.md']) {
-    fs.copyFileSync(path.join(__dirname, file), path.join(directory, file))
+    fs.cpSync(path.join(__dirname, file), path.join(directory, file))
   }
-  license(directory)
+  legal(directory, 'LICENSE')
   const { scripts, devDependencies, ...published } = manifest
   const optionalDependencies = Object.fromEntries(platforms.map(name => [name, manifest.version]))
   write(directory, 'package.json', { ...published, optionalDependencies })

@@ -1,12 +1,13 @@
 //! How a subcommand ends that does not succeed.
 
 use std::io::{self, ErrorKind, Write};
-use std::process::ExitCode;
 
 use hypeman_core::{Error, Kind};
 use serde_json::json;
 
-/// What a shell expects of a program that Ctrl-C ended.
+/// What a shell expects of a program that succeeded, that failed, and that Ctrl-C ended.
+const SUCCESS: u8 = 0;
+const FAILURE: u8 = 1;
 const INTERRUPTED: u8 = 130;
 
 /// What a subcommand returns.
@@ -37,17 +38,15 @@ impl From<io::Error> for Failure {
 
 impl Failure {
     /// Says it on stderr and gives the exit status: 0 where only the reader of our output has left, 130 after Ctrl-C, else 1.
-    pub(crate) fn report(&self, as_json: bool) -> ExitCode {
+    pub(crate) fn report(&self, as_json: bool) -> u8 {
         let (text, code) = match self {
-            Self::Found => return ExitCode::FAILURE,
-            Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-            Self::Output(error) => {
-                (format!("libhypeman: cannot print the result: {error}"), ExitCode::FAILURE)
-            }
+            Self::Found => return FAILURE,
+            Self::Output(error) if error.kind() == ErrorKind::BrokenPipe => return SUCCESS,
+            Self::Output(error) => (format!("libhypeman: cannot print the result: {error}"), FAILURE),
             Self::Library(error) => {
                 let code = match error.kind() {
-                    Kind::Cancelled => ExitCode::from(INTERRUPTED),
-                    _ => ExitCode::FAILURE,
+                    Kind::Cancelled => INTERRUPTED,
+                    _ => FAILURE,
                 };
                 let text = if as_json { in_json(error) } else { format!("libhypeman: {error}") };
                 (text, code)
@@ -57,6 +56,13 @@ impl Failure {
         let _ = writeln!(io::stderr(), "{text}");
         code
     }
+}
+
+/// Says why a command line means nothing, or what it asked for in place of a command: help, or the version.
+pub(crate) fn misread(answer: &clap::Error) -> u8 {
+    // Where no one listens, the status still tells.
+    let _ = answer.print();
+    u8::try_from(answer.exit_code()).unwrap_or(FAILURE)
 }
 
 fn in_json(error: &Error) -> String {

@@ -1,8 +1,10 @@
 //! The command as a person types it: a VM that is stopped, and one in standby, from registration to deletion.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -29,12 +31,13 @@ impl Shell {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_libhypeman"))
-            .env("HYPEMAN_DATA_DIR", self.home.path().join("data"))
-            .current_dir(self.home.path())
-            .args(arguments)
-            .output()
-            .unwrap()
+        self.command(env!("CARGO_BIN_EXE_libhypeman")).args(arguments).output().unwrap()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("HYPEMAN_DATA_DIR", self.home.path().join("data")).current_dir(self.home.path());
+        command
     }
 
     /// What a command prints that succeeds, and says nothing else.
@@ -139,6 +142,51 @@ fn what_the_library_refuses_is_said_on_stderr_in_words_or_in_json() {
     assert_eq!(code, 2);
     let (words, _) = shell.refuses(&["snapshot", "restore", "web", "nothing", "--timeout=-1"]);
     assert!(words.contains("timeout"), "{words}");
+}
+
+/// A QEMU that greets and never answers.
+#[test]
+fn ctrl_c_ends_a_call_that_waits_for_a_vmm() {
+    let shell = Shell::new();
+    let register = ["instance", "register", "web", "qemu", "--directory", "off", "--api-socket", "qmp"];
+    shell.prints(&register);
+    let vmm = UnixListener::bind(shell.at("qmp")).unwrap();
+    let mut command = shell.command(env!("CARGO_BIN_EXE_libhypeman"));
+    let command = command.args(["snapshot", "create", "web"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let waiting = command.spawn().unwrap();
+    let mut client = vmm.accept().unwrap().0;
+    let greeting = r#"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#;
+    writeln!(client, "{greeting}").unwrap();
+    // Its first question: from now on it waits for the answer.
+    client.read_exact(&mut [0; 1]).unwrap();
+    let interrupt = Command::new("kill").args(["-INT", &waiting.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let ended = waiting.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!((ended.status.code(), said.lines().count(), ended.stdout.len()), (Some(130), 1, 0), "{said}");
+    assert!(said.starts_with("libhypeman: ") && said.contains("cancelled"), "{said}");
+}
+
+#[test]
+fn on_a_terminal_a_bar_shows_how_far_it_is_and_elsewhere_none() {
+    let shell = Shell::new();
+    let mut word = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (word >> 56) as u8
+    })
+    .take(8 << 20)
+    .collect();
+    fs::write(shell.home.path().join("asleep/snapshots/snapshot-latest/memory"), noise).unwrap();
+    shell.prints(&["instance", "register", "web", "qemu", "--directory", "asleep"]);
+    let create = ["snapshot", "create", "web", "--compression-level", "19"];
+    // `script` gives the command a terminal.
+    let line = format!("stty cols 100; {} {}", env!("CARGO_BIN_EXE_libhypeman"), create.join(" "));
+    let shown = shell.command("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("compressing") && shown.contains("MiB/"), "{shown:?}");
+    // Said nothing but the id: `prints` looks at stderr, too.
+    assert_eq!(shell.prints(&create).len(), 24);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod firecracker;
 mod fork;
 mod full;
 mod harness;
+mod host;
 mod jail;
 mod offload;
 mod refuse;
@@ -52,6 +53,7 @@ const STORIES: &[Story] = &stories![
     Qemu: restore::a_snapshot_is_restored_in_two_steps,
     Qemu: restore::an_image_is_not_loaded_over_other_disks,
     Qemu: restore::a_live_guest_is_not_restored_over,
+    Qemu: host::a_host_in_c_brings_its_vm_back_from_the_newest_checkpoint,
     Qemu: fork::qemu_forks_run_beside_their_source,
     CloudHypervisor: fork::cloud_hypervisor_forks_run_beside_their_source,
     Firecracker: fork::a_firecracker_fork_must_find_its_files_where_its_sources_were,

@@ -71,6 +71,14 @@ failures = {
     "sameName": failure(lambda: create("web-1", kind="Standby", name="baseline")),
     "badName": failure(lambda: create("web-1", kind="Standby", name="-Bad-")),
 }
+restored = hm.instances.snapshots.restore(bare.id, id="web-1", target_state="Standby")
+forked = hm.snapshots.fork(bare.id, name="web-2", target_state="Standby")
+failures |= {
+    "restoreUnknown": failure(lambda: hm.instances.snapshots.restore("nosuchsnapshot", id="web-1", target_state="Standby")),
+    "restoreNobody": failure(lambda: hm.instances.snapshots.restore(bare.id, id="nobody", target_state="Standby")),
+    "forkUnknown": failure(lambda: hm.snapshots.fork("nosuchsnapshot", name="web-3", target_state="Standby")),
+    "forkSameName": failure(lambda: hm.snapshots.fork(bare.id, name="web-2", target_state="Standby")),
+}
 got = hm.snapshots.get(tagged.id)
 hm.snapshots.delete(tagged.id)
 age: timedelta = datetime.now(timezone.utc) - full.created_at
@@ -99,6 +107,8 @@ print(
             },
             "dict": sorted(full.to_dict().keys() - {"compression_state"}),
             "lists": {key: names(found) for key, found in lists.items()},
+            "restored": [restored.id == source, restored.name, restored.state, restored.hypervisor],
+            "forked": [forked.id == source, forked.name, forked.state, forked.hypervisor],
             "got": got.id == tagged.id and got.name,
             "failures": failures,
             "gone": failure(lambda: hm.snapshots.get(tagged.id)),

@@ -52,13 +52,21 @@ async function main() {
   const parallel = await Promise.all([full.id, bare.id].map(id => hm.snapshots.get(id)))
   const chained = await hm.snapshots.list().then((found: Hypeman.SnapshotListResponse) => found.length)
 
+  const standby = { target_state: 'Standby' } as const
+  const restored = await hm.instances.snapshots.restore(bare.id, { id: 'web-1', ...standby })
+  const forked: Hypeman.Instance = await hm.snapshots.fork(bare.id, { name: 'web-2', ...standby })
+
   const failures = {
     getUnknown: await failure(() => hm.snapshots.get('nosuchsnapshot')),
     getByName: await failure(() => hm.snapshots.get('baseline')),
     deleteUnknown: await failure(() => hm.snapshots.delete('nosuchsnapshot')),
     unknownInstance: await failure(() => hm.instances.snapshots.create('nobody', { kind })),
     sameName: await failure(() => hm.instances.snapshots.create('web-1', { kind, name: 'baseline' })),
-    badName: await failure(() => hm.instances.snapshots.create('web-1', { kind, name: '-Bad-' }))
+    badName: await failure(() => hm.instances.snapshots.create('web-1', { kind, name: '-Bad-' })),
+    restoreUnknown: await failure(() => hm.instances.snapshots.restore('nosuchsnapshot', { id: 'web-1', ...standby })),
+    restoreNobody: await failure(() => hm.instances.snapshots.restore(bare.id, { id: 'nobody', ...standby })),
+    forkUnknown: await failure(() => hm.snapshots.fork('nosuchsnapshot', { name: 'web-3', ...standby })),
+    forkSameName: await failure(() => hm.snapshots.fork(bare.id, { name: 'web-2', ...standby }))
   }
   const deleted: unknown = await hm.snapshots.delete(tagged.id)
 
@@ -83,6 +91,8 @@ async function main() {
         error: done.compression_error ?? null
       },
       lists: Object.fromEntries(Object.entries(lists).map(([key, found]) => [key, names(found)])),
+      restored: [restored.id === full.source_instance_id, restored.name, restored.state, restored.hypervisor],
+      forked: [forked.id === full.source_instance_id, forked.name, forked.state, forked.hypervisor],
       got: got.id === tagged.id && got.name,
       parallel: parallel.map(({ id }) => id === full.id || id === bare.id),
       chained,

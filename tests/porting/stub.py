@@ -18,6 +18,7 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 DEFAULT_LEVELS = {"zstd": 1, "lz4": 0}
 
 snapshots: dict[str, dict[str, Any]] = {}
+instances = [INSTANCE]
 numbers = itertools.count(1)
 
 
@@ -70,6 +71,26 @@ def get(id: str) -> dict[str, Any]:
     return found
 
 
+def instance(facts: dict[str, str], asked: dict[str, Any]) -> dict[str, Any]:
+    moment = datetime.now(timezone.utc).isoformat()
+    return facts | {"created_at": moment, "image": "", "state": asked["target_state"], "hypervisor": "qemu"}
+
+
+def restore(name: str, snapshot: str, asked: dict[str, Any]) -> dict[str, Any]:
+    get(snapshot)
+    if name not in INSTANCE.values():
+        raise Refused(404, "not_found", "instance not found")
+    return instance(INSTANCE, asked)
+
+
+def fork(snapshot: str, asked: dict[str, Any]) -> dict[str, Any]:
+    get(snapshot)
+    if any(other["name"] == asked["name"] for other in instances):
+        raise Refused(409, "name_conflict", "instance name already exists")
+    instances.append({"id": f"{next(numbers):024}", "name": asked["name"]})
+    return instance(instances[-1], asked)
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -87,6 +108,10 @@ class Handler(BaseHTTPRequestHandler):
         match self.command, *url.path.strip("/").split("/"):
             case "POST", "instances", instance, "snapshots":
                 self.answer(201, create(instance, json.loads(body)))
+            case "POST", "instances", instance, "snapshots", id, "restore":
+                self.answer(200, restore(instance, id, json.loads(body)))
+            case "POST", "snapshots", id, "fork":
+                self.answer(201, fork(id, json.loads(body)))
             case "GET", "snapshots":
                 asked = parse_qsl(url.query)
                 self.answer(200, [s for s in snapshots.values() if all(matches(s, *pair) for pair in asked)])

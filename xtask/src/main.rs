@@ -8,6 +8,7 @@ mod demo;
 mod dist;
 mod packages;
 mod program;
+mod release;
 mod setup;
 mod test;
 

@@ -5,16 +5,18 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use crate::program::{Run, cargo, program, succeeds};
+use crate::release::Build;
 use crate::{Result, dist, packages, root, target};
 
 /// Installs what is missing and builds the C library, also as an installed one, the Python package and the Node addon.
 pub fn setup() -> Result<()> {
     packages::install_missing()?;
-    build_c_library()?;
-    dist::prefix::install(&prefix())?;
+    let build = Build::local();
+    build_c_library(&build)?;
+    dist::prefix::install(&build, &prefix())?;
     install_python_package()?;
     install_node_tools()?;
-    build_node_addon()
+    build_node_addon(&build)
 }
 
 /// The Python in which libhypeman is installed.
@@ -24,7 +26,7 @@ pub fn python() -> PathBuf {
 
 /// The directory of `libhypeman.so`, in the profile that users get.
 pub fn library_directory() -> PathBuf {
-    target().join("release")
+    Build::local().output()
 }
 
 /// Where the C library is installed as its users have it, for what is found by pkg-config.
@@ -33,10 +35,10 @@ pub fn prefix() -> PathBuf {
 }
 
 /// Builds `libhypeman.so` and `libhypeman.a`.
-pub fn build_c_library() -> Result<()> {
-    cargo().args(["build", "--release", "--package", "hypeman-ffi"]).run()?;
+pub fn build_c_library(build: &Build) -> Result<()> {
+    build.part(cargo()).args(["build", "--release", "--package", "hypeman-ffi"]).run()?;
     // Programs ask the loader for the soname; cargo makes only the name that the linker asks for.
-    let soname = library_directory().join("libhypeman.so.0");
+    let soname = build.output().join("libhypeman.so.0");
     match symlink("libhypeman.so", soname) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
         _ => Ok(()),
@@ -62,6 +64,6 @@ fn install_node_tools() -> Result<()> {
 }
 
 /// Builds the addon into `bindings/node`.
-pub fn build_node_addon() -> Result<()> {
-    program("node").arg("bindings/node/build.js").run()
+pub fn build_node_addon(build: &Build) -> Result<()> {
+    build.part(program("node")).arg("bindings/node/build.js").run()
 }

@@ -14,6 +14,14 @@ function directory(t) {
   return made
 }
 
+// Leaves a test out for want of something, unless $HYPEMAN_REQUIRE names that. True: the test is over.
+function missing(t, what, why) {
+  if ((process.env.HYPEMAN_REQUIRE ?? '').split(',').includes(what)) throw new Error(`HYPEMAN_REQUIRE names ${what}, but ${why}`)
+  console.log(`SKIP ${t.name}: ${why}`)
+  t.skip(why)
+  return true
+}
+
 // An open, empty data directory. What a test ends with runs in the order in which it was asked for: the handle is
 // closed before a directory is removed beneath its compression jobs.
 function store(t, options = {}) {
@@ -76,4 +84,4 @@ async function silent(t, hm, name = 'silent1') {
   return { vm, vmm: await silentVmm(t, api_socket) }
 }
 
-module.exports = { directory, silent, silentVmm, standby, standbyDirectory, stopped, stoppedDirectory, store }
+module.exports = { directory, missing, silent, silentVmm, standby, standbyDirectory, stopped, stoppedDirectory, store }

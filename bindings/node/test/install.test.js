@@ -1,4 +1,5 @@
-// The tarballs that are published, as one installs them: into an empty project, with no compiler and no script.
+// The tarballs that are published, as one installs them: into an empty project, with no compiler and no script. They are
+// those in the directory $HYPEMAN_DIST, which `cargo xtask dist` filled, else they are made.
 'use strict'
 
 const assert = require('node:assert/strict')
@@ -7,7 +8,7 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { test, before, after } = require('node:test')
 const { promisify } = require('node:util')
-const { directory } = require('./fixture')
+const { directory, missing } = require('./fixture')
 
 const root = path.join(__dirname, '..')
 const run = promisify(execFile)
@@ -27,7 +28,10 @@ function project(t, packages, environment = {}) {
 }
 
 before(() => {
-  tarballs = execFileSync(process.execPath, ['pack.js', made], { cwd: root, encoding: 'utf8' }).trim().split('\n')
+  const dist = process.env.HYPEMAN_DIST && path.join(process.env.HYPEMAN_DIST, 'node')
+  tarballs = dist
+    ? fs.readdirSync(dist).map(file => path.join(dist, file))
+    : execFileSync(process.execPath, ['pack.js', made], { cwd: root, encoding: 'utf8' }).trim().split('\n')
   main = tarballs.find(file => /libhypeman-\d/.test(path.basename(file)))
   platform = tarballs.find(file => file !== main)
 })
@@ -42,6 +46,7 @@ test('what is published has no script, no dependency that must be there, and its
   for (const file of tarballs) {
     const held = execFileSync('tar', ['-tzf', file], { encoding: 'utf8' })
     assert.match(held, /^package\/LICENSE$/m)
+    assert.equal(/^package\/THIRD-PARTY\.txt$/m.test(held), file === platform)
     assert.doesNotMatch(held, /\.rs$|Cargo|test\//m)
   }
 })
@@ -69,9 +74,19 @@ test('installed into an empty project, with no compiler in sight, require and im
   fs.writeFileSync(path.join(place, 'esm.mjs'), `import ${names} from 'libhypeman'\n${script}`)
   fs.writeFileSync(path.join(place, 'default.mjs'), `import Hypeman from 'libhypeman'\nconst { NotFoundError } = Hypeman\n${script}`)
   fs.writeFileSync(path.join(place, 'cjs.cjs'), `const ${names} = require('libhypeman')\n!(async () => {${script}})()`)
+  fs.writeFileSync(
+    path.join(place, 'worker.mjs'),
+    `import { Worker, isMainThread } from 'node:worker_threads'
+     if (isMainThread) {
+       new Worker(new URL(import.meta.url), { argv: process.argv.slice(2) })
+     } else {
+       const ${names} = await import('libhypeman')
+       ${script}
+     }`
+  )
   const disk = directory(t)
   fs.writeFileSync(path.join(disk, 'disk.raw'), 'a disk')
-  for (const file of ['esm.mjs', 'default.mjs', 'cjs.cjs']) {
+  for (const file of ['esm.mjs', 'default.mjs', 'cjs.cjs', 'worker.mjs']) {
     const { stdout } = await run(process.execPath, [file, file, disk], { cwd: place })
     assert.equal(stdout, 'true\ntrue\n', file)
   }
@@ -103,8 +118,7 @@ test('types come with it, for both kinds of modules', async t => {
   try {
     compiler = require.resolve('typescript/bin/tsc')
   } catch {
-    console.log('SKIP installed types: typescript is not installed; npm --prefix bindings/node install')
-    return t.skip('typescript is not installed')
+    return missing(t, 'porting', 'typescript is not installed; npm --prefix bindings/node install')
   }
   const place = project(t, [main, platform])
   fs.writeFileSync(

@@ -9,13 +9,14 @@ const { test } = require('node:test')
 const { promisify } = require('node:util')
 const libhypeman = require('..')
 const native = require('../loader')
-const { directory, standby, standbyDirectory, store } = require('./fixture')
+const { directory, missing, standby, standbyDirectory, store } = require('./fixture')
 
 const root = path.join(__dirname, '..')
-const types = fs.readFileSync(path.join(root, 'index.d.ts'), 'utf8')
+const declarations = require('../package.json').files.filter(name => name.endsWith('.d.ts'))
+const types = declarations.map(name => fs.readFileSync(path.join(root, name), 'utf8')).join('\n')
 const run = promisify(execFile)
 
-// The keys that index.d.ts gives an interface, and those of them that it makes optional.
+// The keys that the types give an interface, and those of them that it makes optional.
 function declared(name) {
   const [, body] = types.match(new RegExp(`export interface ${name} \\{\\n(.*?)\\n\\}`, 's'))
   const keys = [...body.matchAll(/^ {2}(?:readonly )?(\w+)(\?)?:/gm)]
@@ -54,6 +55,7 @@ test('no install script is published, and every file that is needed is', () => {
     const needed = [...fs.readFileSync(path.join(root, file), 'utf8').matchAll(/require\('\.\/(\w+)'\)/g)]
     for (const [, name] of needed) assert.ok(files.includes(`${name}.js`), name)
   }
+  for (const name of fs.readdirSync(path.join(root, 'types'))) assert.ok(files.includes(`types/${name}`), name)
 })
 
 test('the types know every code and every phase', () => {
@@ -164,27 +166,15 @@ test('the keys that are taken are those of the types', async t => {
   assert.deepEqual(await taken(() => hm.snapshots.wait('x', odd)), declared('CallOptions').all)
 })
 
-test('the example of the README runs as it stands', async t => {
-  const place = directory(t)
-  const example = fs
-    .readFileSync(path.join(root, 'README.md'), 'utf8')
-    .match(/```js\n(.*?)```/s)[1]
-    .replace('/var/lib/hypeman', path.join(place, 'data'))
-    .replace('/run/nginx1.qmp', path.join(place, 'qmp'))
-    .replace('/vms/nginx1', standbyDirectory(t))
-  const { stdout } = await run(process.execPath, ['-e', example], { cwd: root })
-  assert.match(stdout, /^[a-z0-9]{24} baseline \d+\nnot_found\n$/)
-})
-
 test('an addon that is not there is named, with what to do', async () => {
-  const missing = path.join(root, 'no-such.node')
+  const nowhere = path.join(root, 'no-such.node')
   const failed = run(process.execPath, ['-e', "require('.')"], {
     cwd: root,
-    env: { ...process.env, HYPEMAN_NODE_ADDON: missing }
+    env: { ...process.env, HYPEMAN_NODE_ADDON: nowhere }
   })
   const { stderr } = await failed.then(() => assert.fail('it loaded'), error => error)
   assert.match(stderr, new RegExp(`no native addon for ${process.platform}-${process.arch}, node ${process.versions.node}`))
-  assert.ok(stderr.includes(missing))
+  assert.ok(stderr.includes(nowhere))
   assert.match(stderr, /Install libhypeman-\w+-\w+/)
   assert.match(stderr, /npm --prefix .* run build/)
 })
@@ -194,8 +184,7 @@ test('what a TypeScript host may write compiles, and what it may not does not', 
   try {
     compiler = require.resolve('typescript/bin/tsc')
   } catch {
-    console.log('SKIP types: typescript is not installed; npm --prefix bindings/node install')
-    return t.skip('typescript is not installed')
+    return missing(t, 'porting', 'typescript is not installed; npm --prefix bindings/node install')
   }
   const tsc = run(process.execPath, [compiler, '--project', __dirname], { cwd: root })
   const { stdout } = await tsc.catch(error => error)

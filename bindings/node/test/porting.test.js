@@ -10,20 +10,14 @@ const path = require('node:path')
 const { test } = require('node:test')
 const { promisify } = require('node:util')
 const { Hypeman, HypemanError } = require('..')
-const { directory, silent, standby, standbyDirectory, stopped, store } = require('./fixture')
+const { directory, missing, silent, standby, standbyDirectory, stopped, store } = require('./fixture')
 
 const root = path.join(__dirname, '..')
 const repository = path.join(root, '../..')
 const porting = path.join(repository, 'tests/porting')
 const run = promisify(execFile)
 const installed = ['@onkernel/hypeman', 'typescript'].every(name => fs.existsSync(path.join(root, 'node_modules', name)))
-
-function skipped(t) {
-  if (installed) return false
-  console.log(`SKIP ${t.name}: the vendor's client is not installed; npm --prefix bindings/node install`)
-  t.skip('npm --prefix bindings/node install')
-  return true
-}
+const skipped = t => !installed && missing(t, 'porting', "the vendor's client is not installed; npm --prefix bindings/node install")
 
 // A project that has both packages, and the compiler's verdict on `source` in it.
 function project(t) {
@@ -89,7 +83,9 @@ test('a program for the vendor\'s client compiles and does the same with another
   assert.deepEqual(ours, theirs)
   // What both say is what the snippet is about.
   assert.deepEqual(ours.lists.filter, ['baseline'])
-  assert.deepEqual(Object.values(ours.failures).map(({ status }) => status), [404, 404, 404, 404, 409, 400])
+  assert.deepEqual(Object.values(ours.failures).map(({ status }) => status), [404, 404, 404, 404, 409, 400, 404, 404, 404, 409])
+  assert.deepEqual(ours.restored, [true, 'web-1', 'Standby', 'qemu'])
+  assert.deepEqual(ours.forked, [false, 'web-2', 'Standby', 'qemu'])
 })
 
 test('the compiler and the comparison see a program that does not fit', async t => {

@@ -1,4 +1,5 @@
-//! The handle: one method for each call of the API, in core's order of arguments. `_client.py` is its only caller.
+//! The handle: one method for each call of the API, in core's order of arguments. The public classes of the
+//! package are its only callers.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

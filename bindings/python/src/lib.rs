@@ -17,6 +17,8 @@ use pyo3::prelude::*;
 /// The native half of libhypeman.
 #[pymodule(gil_used = false)]
 mod _native {
+    use std::ffi::OsString;
+
     use hypeman_core::{Kind, panic};
     use pyo3::prelude::*;
 
@@ -40,6 +42,13 @@ mod _native {
             (fact.class, fact.code, fact.number, fact.http_status)
         });
         module.add("ERRORS", errors.to_vec())
+    }
+
+    /// Runs the `libhypeman` command with its arguments and returns its exit status. For a process that does nothing else:
+    /// from then on Ctrl-C is the command's.
+    #[pyfunction]
+    fn command(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<u8> {
+        crate::gate::short(py, || Ok(hypeman_cli::run(arguments)))
     }
 
     /// Panics inside the library, so that a test sees that it becomes `InternalError`.

@@ -43,7 +43,7 @@ fn fill<'py>(
     if set == 0 { Ok(()) } else { Err(PyErr::fetch(object.py())) }
 }
 
-/// A member of an enumeration of `_types.py`, or a plain string for a name that is newer than this version.
+/// A member of an enumeration of `_names.py`, or a plain string for a name that is newer than this version.
 macro_rules! named {
     ($py:expr, $enumeration:literal, $name:expr) => {{
         static MEMBERS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
@@ -53,8 +53,8 @@ macro_rules! named {
 
 /// The members of an enumeration by their values.
 fn members(py: Python<'_>, enumeration: &str) -> PyResult<Py<PyDict>> {
-    let types = types(py)?;
-    Ok(types.getattr("members")?.call1((types.getattr(enumeration)?,))?.cast_into::<PyDict>()?.unbind())
+    let names = py.import("libhypeman._names")?;
+    Ok(names.getattr("members")?.call1((names.getattr(enumeration)?,))?.cast_into::<PyDict>()?.unbind())
 }
 
 fn member<'py>(py: Python<'py>, members: &Bound<'py, PyDict>, name: &str) -> Object<'py> {

@@ -63,6 +63,11 @@ def settled(hm: Hypeman) -> Callable[[], None]:
     return settle
 
 
+def is_long() -> bool:
+    """Whether this is the long run: `cargo xtask test --long`."""
+    return "HYPEMAN_LONG" in os.environ
+
+
 def missing(what: str, why: str) -> NoReturn:
     """Leaves a test out for want of something, unless `$HYPEMAN_REQUIRE` names that."""
     if what in os.environ.get("HYPEMAN_REQUIRE", "").split(","):

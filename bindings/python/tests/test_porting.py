@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import missing
 
 import libhypeman
 from libhypeman import CallTimeoutError, Hypeman, HypemanError, Instance, NotFoundError
@@ -20,11 +21,15 @@ from libhypeman import CallTimeoutError, Hypeman, HypemanError, Instance, NotFou
 REPOSITORY = Path(__file__).parents[3]
 PORTING = REPOSITORY / "tests" / "porting"
 SNIPPET = (PORTING / "snippet.py").read_text()
+SNIPPETS = ["snippet.py", "snippet_async.py"]
 
-vendor = pytest.mark.skipif(
-    find_spec("hypeman") is None or find_spec("mypy") is None,
-    reason="the vendor's client or mypy is not installed; pip install ./bindings/python[test]",
-)
+
+@pytest.fixture
+def vendor() -> None:
+    """Both are installed with the tools that the tests want."""
+    for package in ("hypeman", "mypy"):
+        if find_spec(package) is None:
+            missing("porting", f"{package} is not installed; pip install ./bindings/python[test]")
 
 
 @pytest.fixture
@@ -40,9 +45,9 @@ def server() -> Iterator[str]:
 def ported(source: str) -> str:
     """The snippet for us: another import, another constructor, and nothing else."""
     changed = re.sub(r"^from hypeman(\.types)? import", "from libhypeman import", source, flags=re.M)
-    changed = re.sub(r"\bHypeman\(.*\)", 'Hypeman(os.environ["WHERE"])', changed)
+    changed = re.sub(r"\b((?:Async)?Hypeman)\(.*\)", r'\1(os.environ["WHERE"])', changed)
     differing = [new for new, old in zip(changed.splitlines(), source.splitlines(), strict=True) if new != old]
-    assert len(differing) == 4
+    assert len(differing) == len(re.findall(r"# the (?:import|types|constructor)$", source, flags=re.M)) >= 3
     assert all(re.search(r"# the (import|types|constructor)$", line) for line in differing)
     return changed
 
@@ -62,15 +67,18 @@ def mypy(program: Path) -> str:
     return checked.stdout
 
 
-@vendor
+@pytest.mark.usefixtures("vendor")
+@pytest.mark.parametrize("snippet", SNIPPETS)
 def test_a_program_for_the_vendors_client_passes_mypy_and_does_the_same(
-    hm: Hypeman, tmp_path: Path, server: str
+    snippet: str, hm: Hypeman, tmp_path: Path, server: str
 ) -> None:
+    source = (PORTING / snippet).read_text()
     theirs, ours = tmp_path / "theirs.py", tmp_path / "ours.py"
-    theirs.write_text(SNIPPET)
-    ours.write_text(ported(SNIPPET))
+    theirs.write_text(source)
+    ours.write_text(ported(source))
     for program in (theirs, ours):
-        assert mypy(program).startswith("Success"), program
+        checked = mypy(program)
+        assert checked.startswith("Success"), checked
 
     image = tmp_path / "vm" / "snapshots" / "snapshot-latest"
     image.mkdir(parents=True)
@@ -79,12 +87,18 @@ def test_a_program_for_the_vendors_client_passes_mypy_and_does_the_same(
     hm.instances.register(name="web-1", hypervisor="qemu", directory=tmp_path / "vm")
     said = printed(ours, str(hm.data_dir))
     assert said == printed(theirs, server)
-    # What both say is what the snippet is about.
-    assert said["lists"]["filter"] == ["baseline"]
-    assert [failure["status"] for failure in said["failures"].values()] == [404, 404, 404, 404, 409, 400]
+    # What both say is what the snippets are about.
+    if snippet == "snippet.py":
+        assert said["lists"]["filter"] == ["baseline"]
+        statuses = [failure["status"] for failure in said["failures"].values()]
+        assert statuses == [404, 404, 404, 404, 409, 400, 404, 404, 404, 409]
+    else:
+        assert said["found"] == said["left"] == ["baseline"]
+        assert [failure[0] for failure in said["failures"]] == [404, 404, 409, 404, 409]
+    assert said["forked"][:2] != said["restored"][:2]
 
 
-@vendor
+@pytest.mark.usefixtures("vendor")
 def test_mypy_sees_a_program_that_does_not_fit(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     wrong.write_text(ported(SNIPPET).replace("source_instance_name", "source_instance"))

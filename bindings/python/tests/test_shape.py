@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import libhypeman
-from libhypeman import Hypeman, Instances, InstanceSnapshots, Snapshots, _types
+from libhypeman import Hypeman, Instances, InstanceSnapshots, Snapshots, _names, _record, _types
 
 CONFORMANCE = Path(__file__).parents[3] / "tests" / "conformance"
 API: dict[str, Any] = json.loads((CONFORMANCE / "api.json").read_text())
@@ -99,10 +99,13 @@ def test_every_call_of_the_conformance_table_is_there() -> None:
 
 
 def test_every_class_of_results_and_errors_is_exported() -> None:
-    defined = {name for name, value in vars(_types).items() if inspect.isclass(value)}
-    hidden = {"Record"}
-    ours = {name for name in defined if getattr(_types, name).__module__ == _types.__name__} - hidden
-    assert ours <= set(libhypeman.__all__)
+    ours = {
+        name
+        for module in (_names, _record, _types)
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__
+    }
+    assert ours - {"Record"} <= set(libhypeman.__all__)
     assert {row["class"] for row in API["errors"]} <= set(libhypeman.__all__)
     assert libhypeman.__version__ == API["version"]
 

@@ -20,6 +20,7 @@ from libhypeman import (
     Progress,
     Snapshot,
     SnapshotKind,
+    _names,
     _types,
 )
 
@@ -96,7 +97,7 @@ def test_a_dict_is_json_and_leaves_out_what_is_absent() -> None:
 
 
 def test_the_members_of_an_enumeration_are_found_by_their_names_in_the_api() -> None:
-    assert _types.members(SnapshotKind) == {"Standby": SnapshotKind.STANDBY, "Stopped": SnapshotKind.STOPPED}
+    assert _names.members(SnapshotKind) == {"Standby": SnapshotKind.STANDBY, "Stopped": SnapshotKind.STOPPED}
 
 
 def test_times_are_in_utc_and_one_before_year_1_is_the_earliest() -> None:

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{place, prefix};
+use super::{LEGAL, place, prefix};
 use crate::program::{Run, cargo, program};
-use crate::{Result, root, target};
+use crate::release::Build;
+use crate::{Result, root};
 
 /// Where each shell looks for completions, beneath a prefix.
 const COMPLETIONS: [(&str, &str); 3] = [
@@ -14,15 +15,19 @@ const COMPLETIONS: [(&str, &str); 3] = [
 ];
 
 /// Builds the command and installs it beneath `directory`.
-pub fn install(directory: &Path) -> Result<()> {
-    cargo().args(["build", "--release", "--package", "hypeman-cli"]).run()?;
-    let stripped = target().join("dist/libhypeman");
-    prefix::strip(&target().join("release/libhypeman"), &stripped)?;
+pub fn install(build: &Build, directory: &Path) -> Result<()> {
+    build.part(cargo()).args(["build", "--release", "--package", "hypeman-cli"]).run()?;
+    let stripped = build.scratch().join("libhypeman");
+    prefix::strip(&build.output().join("libhypeman"), &stripped)?;
     let binary = directory.join("bin/libhypeman");
     place::copy(&stripped, &binary, 0o755)?;
     for (shell, path) in COMPLETIONS {
         let script = program(&binary).args(["completion", shell]).read()?;
         place::write(&directory.join(path), script, 0o644)?;
     }
-    place::copy(&root().join("LICENSE"), &directory.join("share/doc/libhypeman/LICENSE"), 0o644)
+    for document in LEGAL {
+        let to = directory.join("share/doc/libhypeman").join(document);
+        place::copy(&root().join(document), &to, 0o644)?;
+    }
+    Ok(())
 }

@@ -4,10 +4,11 @@
 use std::path::Path;
 
 use crate::program::{Run, program};
+use crate::release::Build;
 use crate::{Result, setup};
 
 /// Builds the addon and packs both into `directory`.
-pub fn package(directory: &Path) -> Result<()> {
-    setup::build_node_addon()?;
+pub fn package(build: &Build, directory: &Path) -> Result<()> {
+    setup::build_node_addon(build)?;
     program("node").arg("bindings/node/pack.js").arg(directory).run()
 }

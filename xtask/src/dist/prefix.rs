@@ -1,10 +1,12 @@
 //! The part for C and C++: what `cc`, pkg-config and CMake look for beneath a prefix.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use super::{VERSION, archive, place};
+use super::{LEGAL, VERSION, archive, place};
 use crate::program::{Run, program};
-use crate::{Result, root, setup, target};
+use crate::release::Build;
+use crate::{Result, root};
 
 /// The name that programs record. `ffi/build.rs` writes it into the library.
 const SONAME: &str = "libhypeman.so.0";
@@ -17,22 +19,22 @@ const CMAKE_CONFIG: &str = include_str!("../../../ffi/package/hypemanConfig.cmak
 const CMAKE_VERSION: &str = include_str!("../../../ffi/package/hypemanConfigVersion.cmake.in");
 
 /// Installs the built library, its headers and its descriptions beneath `prefix`.
-pub fn install(prefix: &Path) -> Result<()> {
+pub fn install(build: &Build, prefix: &Path) -> Result<()> {
     let (lib, include) = (prefix.join("lib"), prefix.join("include"));
-    for header in ["hypeman.h", "hypeman.hpp"] {
-        place::copy(&root().join("include").join(header), &include.join(header), 0o644)?;
+    for header in headers()? {
+        place::copy(&root().join("include").join(&header), &include.join(&header), 0o644)?;
     }
-    let scratch = target().join("dist");
+    let scratch = build.scratch();
     place::make(&scratch)?;
 
     let shared = scratch.join("libhypeman.so");
-    strip(&setup::library_directory().join("libhypeman.so"), &shared)?;
+    strip(&build.output().join("libhypeman.so"), &shared)?;
     let real = format!("libhypeman.so.{VERSION}");
     place::copy(&shared, &lib.join(&real), 0o755)?;
     place::link(&real, &lib.join(SONAME))?;
     place::link(SONAME, &lib.join("libhypeman.so"))?;
 
-    let archive = archive::localised(&setup::library_directory().join("libhypeman.a"), &scratch)?;
+    let archive = archive::localised(&build.output().join("libhypeman.a"), &scratch)?;
     place::copy(&archive, &lib.join("libhypeman.a"), 0o644)?;
 
     let descriptions = [("hypeman.pc", PKG_CONFIG), ("hypeman-static.pc", PKG_CONFIG_STATIC)];
@@ -46,16 +48,32 @@ pub fn install(prefix: &Path) -> Result<()> {
         0o644,
     )?;
     place::write(&cmake.join("hypemanConfigVersion.cmake"), filled(CMAKE_VERSION, ""), 0o644)?;
-    for document in ["LICENSE", "docs/abi.md", "docs/errors.md"] {
+    for document in LEGAL.into_iter().chain(["docs/abi.md", "docs/errors.md"]) {
         let name = Path::new(document).file_name().unwrap_or_default();
         place::copy(&root().join(document), &prefix.join("share/doc/hypeman").join(name), 0o644)?;
     }
     Ok(())
 }
 
-/// Copies a program or library without its line tables, which are nine tenths of it.
+/// Every header, by its path beneath `include`.
+fn headers() -> Result<Vec<PathBuf>> {
+    let include = root().join("include");
+    let mut headers = Vec::new();
+    for directory in ["", "hypeman"] {
+        for entry in fs::read_dir(include.join(directory))? {
+            let header = Path::new(directory).join(entry?.file_name());
+            if header.extension().is_some() {
+                headers.push(header);
+            }
+        }
+    }
+    Ok(headers)
+}
+
+/// Copies a program or library without its line tables, which are nine tenths of it, and without the names of what
+/// no one can call.
 pub fn strip(from: &Path, to: &Path) -> Result<()> {
-    program("objcopy").arg("--strip-debug").arg(from).arg(to).run()
+    program("objcopy").arg("--strip-unneeded").arg(from).arg(to).run()
 }
 
 fn flags() -> String {

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::place;
 use crate::program::{Run, program, succeeds};
+use crate::release::Build;
 use crate::{Result, setup};
 
 /// What `bindings/python/pyproject.toml` builds with, too.
 const MATURIN: &str = "maturin>=1.16,<2";
 
 /// Builds both into `directory`.
-pub fn package(directory: &Path) -> Result<()> {
+pub fn package(build: &Build, directory: &Path) -> Result<()> {
     setup::make_python_environment()?;
     place::make(directory)?;
     if !succeeds(maturin().arg("--version")) {
@@ -18,7 +19,12 @@ pub fn package(directory: &Path) -> Result<()> {
         program(setup::python()).args(pip).run()?;
     }
     let manifest = ["--manifest-path", "bindings/python/Cargo.toml", "--out"];
-    maturin().args(["build", "--release", "--locked", "--strip"]).args(manifest).arg(directory).run()?;
+    build
+        .part(maturin())
+        .args(["build", "--release", "--locked", "--strip"])
+        .args(manifest)
+        .arg(directory)
+        .run()?;
     maturin().arg("sdist").args(manifest).arg(directory).run()
 }
 

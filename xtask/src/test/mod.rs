@@ -2,12 +2,15 @@
 
 mod counts;
 mod faults;
+mod packages;
 mod readme;
+mod snippets;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::ops::AddAssign;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -22,11 +25,21 @@ struct Stage {
     run: fn(bool) -> Result<Outcome>,
 }
 
+/// Stages that only the long run has, and who asks for them by name.
+const LONG: [&str; 1] = ["dist"];
+
 /// How a stage went: its tests counted, and a line for each that was skipped, with its name and the reason.
 #[derive(Default)]
 struct Outcome {
     counts: Counts,
     skips: Vec<String>,
+}
+
+impl AddAssign for Outcome {
+    fn add_assign(&mut self, more: Self) {
+        self.counts += more.counts;
+        self.skips.extend(more.skips);
+    }
 }
 
 impl From<Counts> for Outcome {
@@ -36,7 +49,7 @@ impl From<Counts> for Outcome {
 }
 
 /// In the order in which a broken change is found soonest. Whatever `setup` cannot do, the others miss.
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 15] = [
     Stage { name: "setup", run: |_| setup::setup().map(|()| Counts::ONE_PASSED.into()) },
     Stage { name: "fmt", run: |_| check(cargo().args(["fmt", "--all", "--check"])) },
     Stage { name: "clippy", run: |_| check(cargo().args(CLIPPY)) },
@@ -46,11 +59,12 @@ const STAGES: [Stage; 14] = [
     Stage { name: "e2e", run: |_| cargo_tests(&["--package=hypeman-tests", "--test=e2e"]) },
     Stage { name: "crash", run: |is_long| faults::tests("crash", is_long) },
     Stage { name: "hostile", run: |is_long| faults::tests("hostile", is_long) },
-    Stage { name: "python", run: |_| python_tests() },
+    Stage { name: "python", run: |is_long| python_tests(is_long) },
     Stage { name: "node", run: |_| node_tests() },
     Stage { name: "go", run: |_| go_tests() },
     Stage { name: "readme", run: |_| readme::readme().map(Outcome::from) },
     Stage { name: "demo", run: |_| demo_holds() },
+    Stage { name: "dist", run: |_| packages::packages() },
 ];
 
 /// Not `--all-targets`, which would check the bindings as test programs, which they cannot be.
@@ -76,7 +90,11 @@ pub fn test(options: &[&str]) -> Result<ExitCode> {
         ["--long", "--only", stage] | ["--only", stage, "--long"] => (true, Some(*stage)),
         _ => return Err(crate::USAGE.into()),
     };
-    let stages: Vec<_> = STAGES.iter().filter(|stage| only.is_none_or(|only| only == stage.name)).collect();
+    let is_asked = |stage: &&Stage| match only {
+        Some(only) => only == stage.name,
+        None => is_long || !LONG.contains(&stage.name),
+    };
+    let stages: Vec<_> = STAGES.iter().filter(is_asked).collect();
     if stages.is_empty() {
         let names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
         return Err(format!("there is no such stage; there are {}", names.join(", ")).into());
@@ -145,7 +163,7 @@ fn required() -> Result<OsString> {
     if let Some(said) = std::env::var_os("HYPEMAN_REQUIRE") {
         return Ok(said);
     }
-    let mut names = "qemu,zstd,lz4,go,strace".to_owned();
+    let mut names = "qemu,zstd,lz4,go,strace,porting".to_owned();
     if may_mount()? {
         names.push_str(",root");
         // Logged block devices are exported through FUSE.
@@ -164,10 +182,18 @@ fn may_mount() -> Result<bool> {
     Ok(u64::from_str_radix(effective.trim(), 16)? & CAP_SYS_ADMIN != 0)
 }
 
-fn python_tests() -> Result<Outcome> {
-    let mut command = program(setup::python());
-    command.args(["-m", "pytest", "-q", "bindings/python"]).env("HYPEMAN_REQUIRE", required()?);
+fn python_tests(is_long: bool) -> Result<Outcome> {
+    let mut command = pytest("bindings/python")?;
+    if is_long {
+        command.env("HYPEMAN_LONG", "1");
+    }
     count(command, counts::of_pytest)
+}
+
+fn pytest(tests: &str) -> Result<Command> {
+    let mut command = program(setup::python());
+    command.args(["-m", "pytest", "-q", tests]).env("HYPEMAN_REQUIRE", required()?);
+    Ok(command)
 }
 
 fn node_tests() -> Result<Outcome> {
@@ -175,19 +201,21 @@ fn node_tests() -> Result<Outcome> {
     let mut files = fs::read_dir(&tests)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     files.retain(|file| file.to_string_lossy().ends_with(".test.js"));
     files.sort();
+    count(node_test(&files)?, counts::of_tap)
+}
+
+fn node_test(files: &[PathBuf]) -> Result<Command> {
     let mut command = program("node");
-    command.args(["--test", "--test-reporter=tap"]).args(files);
-    count(command, counts::of_tap)
+    command.args(["--test", "--test-reporter=tap"]).args(files).env("HYPEMAN_REQUIRE", required()?);
+    Ok(command)
 }
 
 /// The package as it finds the installed library, shared, and with the library inside.
 fn go_tests() -> Result<Outcome> {
     go("vet", &["./..."]).run()?;
-    let mut shared = count(go("test", &["-count=1", "-v", "./..."]), counts::of_go)?;
-    let inside = count(go("test", &["-count=1", "-v", "-tags=hypeman_static", "."]), counts::of_go)?;
-    shared.counts += inside.counts;
-    shared.skips.extend(inside.skips);
-    Ok(shared)
+    let mut outcome = count(go("test", &["-count=1", "-v", "./..."]), counts::of_go)?;
+    outcome += count(go("test", &["-count=1", "-v", "-tags=hypeman_static", "."]), counts::of_go)?;
+    Ok(outcome)
 }
 
 fn go(verb: &str, arguments: &[&str]) -> Command {

@@ -14,7 +14,7 @@ from libhypeman._async import (
     AsyncPager,
     AsyncSnapshots,
 )
-from libhypeman._client import Hypeman, Instances, InstanceSnapshots, Snapshots
+from libhypeman._client import Hypeman
 from libhypeman._errors import (
     APIError,
     APIStatusError,
@@ -38,36 +38,40 @@ from libhypeman._errors import (
     PermissionDeniedError,
     StorageError,
 )
+from libhypeman._instances import Instances, InstanceSnapshots
 from libhypeman._memory import MemoryImage
+from libhypeman._names import (
+    CompressionState,
+    DefectKind,
+    Durability,
+    ExtentKind,
+    FileStatus,
+    HypervisorKind,
+    InstanceState,
+    Origin,
+    Phase,
+    SnapshotKind,
+)
 from libhypeman._native import VERSION as __version__
 from libhypeman._native import CancelToken
 from libhypeman._pager import Pager
 from libhypeman._progress import progress_bar
+from libhypeman._record import ResultList
+from libhypeman._snapshots import Snapshots
 from libhypeman._types import (
     Capture,
     CompressionConfig,
-    CompressionState,
     Defect,
-    DefectKind,
     Disk,
-    Durability,
-    ExtentKind,
-    FileStatus,
     Host,
-    HypervisorKind,
     Inspection,
     Instance,
-    InstanceState,
     MemoryExtent,
     MemoryRange,
-    Origin,
     PagerMetrics,
     PayloadFile,
-    Phase,
     Progress,
-    ResultList,
     Snapshot,
-    SnapshotKind,
     VerifiedFile,
     VerifyReport,
 )

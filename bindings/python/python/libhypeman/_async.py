@@ -5,20 +5,18 @@ Signatures and documentation are those of the blocking calls: they are made from
 
 from __future__ import annotations
 
-import functools
-import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from libhypeman._client import Compression, Hypeman, Instances, InstanceSnapshots, Snapshots
+from libhypeman._client import Hypeman
 from libhypeman._errors import ClosedError
-from libhypeman._memory import MemoryImage
-from libhypeman._offload import cancellable, listed, off_loop, opened, run
+from libhypeman._instances import Instances, InstanceSnapshots
+from libhypeman._memory import MemoryImage, WritableBytes
+from libhypeman._offload import cancellable, later, listed, off_loop, opened, run
 from libhypeman._pager import Pager
-from libhypeman._types import StrPath, WritableBytes
+from libhypeman._snapshots import Snapshots
 
 
 class _Opener:
@@ -66,33 +64,9 @@ class AsyncHypeman:
     instances: AsyncInstances
     snapshots: AsyncSnapshots
 
-    def __init__(
-        self,
-        data_dir: StrPath | None = None,
-        *,
-        read_only: bool = False,
-        compression: Compression | None = None,
-        durability: str = "full",
-        threads: int | None = None,
-        allow_network_fs: bool = False,
-        owns_server_instances: bool = False,
-        log: logging.Logger | None = None,
-        offload_memory: bool = False,
-    ) -> None:
-        self._opener = _Opener(
-            functools.partial(
-                Hypeman,
-                data_dir,
-                read_only=read_only,
-                compression=compression,
-                durability=durability,
-                threads=threads,
-                allow_network_fs=allow_network_fs,
-                owns_server_instances=owns_server_instances,
-                log=log,
-                offload_memory=offload_memory,
-            )
-        )
+    @later(Hypeman)
+    def __init__(self, open: Callable[[], Hypeman]) -> None:
+        self._opener = _Opener(open)
         self.instances = AsyncInstances(self._opener)
         self.snapshots = AsyncSnapshots(self._opener)
 
@@ -116,12 +90,7 @@ class AsyncHypeman:
         await run(self._blocking, undo=Hypeman.close)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
@@ -220,12 +189,7 @@ class AsyncMemoryImage:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
 
@@ -254,12 +218,7 @@ class AsyncPager:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
 

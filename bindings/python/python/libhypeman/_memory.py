@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import mmap
 import operator
 from pathlib import Path
-from types import TracebackType
 from typing import Self, SupportsIndex, overload
 
 from libhypeman import _html
 from libhypeman._errors import ClosedError, HypemanError
 from libhypeman._native import Memory
-from libhypeman._types import MemoryExtent, MemoryRange, WritableBytes
+from libhypeman._types import MemoryExtent, MemoryRange
+
+WritableBytes = bytearray | memoryview | mmap.mmap
 
 # The most that `readinto` has twice in memory.
 _PIECE_BYTES = 1 << 20
@@ -132,10 +134,5 @@ class MemoryImage:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -17,7 +17,7 @@ from libhypeman._types import (
     VerifyReport,
 )
 
-__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "Memory", "Pager", "selftest_panic"]
+__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "Memory", "Pager", "command", "selftest_panic"]
 
 VERSION: str
 ERRORS: list[tuple[str, str, int, int]]
@@ -25,6 +25,7 @@ ERRORS: list[tuple[str, str, int, int]]
 _Compression = tuple[bool, str | None, int | None]
 _StrPath = str | os.PathLike[str]
 
+def command(arguments: list[str]) -> int: ...
 def selftest_panic() -> None: ...
 
 @final

@@ -31,6 +31,27 @@ class Awaited(Protocol[S_co]):
     def _blocking(self) -> S_co: ...
 
 
+def later(
+    make: Callable[P, T],
+) -> Callable[[Callable[[S, Callable[[], T]], None]], Callable[Concatenate[S, P], None]]:
+    """A constructor with the arguments of ``make``, which is given what makes it, for when it is wanted."""
+    signature = inspect.signature(make)
+
+    def taking(construct: Callable[[S, Callable[[], T]], None]) -> Callable[Concatenate[S, P], None]:
+        def constructor(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
+            # What does not fit is told now, not by the first call.
+            signature.bind(*args, **kwargs)
+            construct(self, lambda: make(*args, **kwargs))
+
+        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+        parameters = [itself, *signature.parameters.values()]
+        taken = signature.replace(parameters=parameters, return_annotation=None)
+        constructor.__signature__ = taken  # type: ignore[attr-defined]
+        return constructor
+
+    return taking
+
+
 def off_loop(call: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[Awaited[S], P], Coroutine[Any, Any, T]]:
     """The same call, awaited."""
 

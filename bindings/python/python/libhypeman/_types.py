@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -14,134 +13,21 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from libhypeman import _html
 from libhypeman._errors import InvalidRequestError
+from libhypeman._names import (
+    CompressionState,
+    DefectKind,
+    ExtentKind,
+    FileStatus,
+    HypervisorKind,
+    InstanceState,
+    Origin,
+    Phase,
+    SnapshotKind,
+)
+from libhypeman._record import Record
 
 StrPath = str | os.PathLike[str]
-WritableBytes = bytearray | memoryview | mmap.mmap
-
-
-class SnapshotKind(StrEnum):
-    """What a snapshot captures."""
-
-    STANDBY = "Standby"
-    """Guest memory, device state and disks."""
-    STOPPED = "Stopped"
-    """Disks only."""
-
-
-class CompressionState(StrEnum):
-    """Where the compression of a snapshot's guest memory stands."""
-
-    NONE = "none"
-    """Not compressed, and no job will."""
-    COMPRESSING = "compressing"
-    """A job has it, or the next opener will resume it."""
-    COMPRESSED = "compressed"
-    ERROR = "error"
-    """See ``compression_error``; the raw memory is there."""
-
-
-class HypervisorKind(StrEnum):
-    """Which program runs a VM."""
-
-    CLOUD_HYPERVISOR = "cloud-hypervisor"
-    FIRECRACKER = "firecracker"
-    QEMU = "qemu"
-    QEMU_MICROVM = "qemu-microvm"
-    VZ = "vz"
-
-
-class InstanceState(StrEnum):
-    """What a VM does now."""
-
-    CREATED = "Created"
-    INITIALIZING = "Initializing"
-    RUNNING = "Running"
-    PAUSED = "Paused"
-    SHUTDOWN = "Shutdown"
-    STANDBY = "Standby"
-    STOPPED = "Stopped"
-    UNKNOWN = "Unknown"
-
-
-class Origin(StrEnum):
-    """Who told the store of an instance."""
-
-    REGISTERED = "registered"
-    """The host, by ``instances.register``."""
-    SERVER = "server"
-    """The vendor's server, by its own files."""
-
-
-class Durability(StrEnum):
-    """How much is flushed to the disk before a call returns."""
-
-    FULL = "full"
-    """What is acknowledged survives a power cut."""
-    RELAXED = "relaxed"
-    """It survives the end of the process, but not a power cut."""
-
-
-class Phase(StrEnum):
-    """The part of a call that a `Progress` speaks of."""
-
-    PREPARING = "preparing"
-    SAVING_MEMORY = "saving_memory"
-    """The VMM writes the guest's memory. The VM is paused."""
-    COPYING_DISKS = "copying_disks"
-    """The VM is paused."""
-    SYNCING = "syncing"
-    """The VM runs again."""
-    COMPRESSING = "compressing"
-    VERIFYING = "verifying"
-
-
-class ExtentKind(StrEnum):
-    """What a part of a memory image is."""
-
-    DATA = "data"
-    """Bytes, which may be zero all the same."""
-    ZERO = "zero"
-    """A run of zeros in a compressed file, stored in next to no space."""
-    HOLE = "hole"
-    """A hole in a raw file: zeros that occupy no space."""
-
-
-class FileStatus(StrEnum):
-    """What is known of a file that was verified."""
-
-    GOOD = "good"
-    """Every byte is as it was captured or compressed."""
-    DAMAGED = "damaged"
-    """A defect names it."""
-    UNCHECKED = "unchecked"
-    """There is nothing to compare it with: libhypeman did not make it, or its checksums are not finished yet."""
-
-
-class DefectKind(StrEnum):
-    """What is wrong with a snapshot."""
-
-    MISSING = "missing"
-    """A file is not there."""
-    EXTRA = "extra"
-    """A file is there that was not captured."""
-    SIZE = "size"
-    """A file is longer or shorter than it was."""
-    CONTENT = "content"
-    """Bytes of a file are not what they were, or cannot be read."""
-    FRAME = "frame"
-    """A compressed memory file cannot be decoded, or its own checksums do not match."""
-    METADATA = "metadata"
-    """The record or the sidecar cannot be used."""
-
-
-_Enumeration = TypeVar("_Enumeration", bound=StrEnum)
-
-
-def members(enumeration: type[_Enumeration]) -> dict[str, _Enumeration]:
-    """Returns the members by their names in the API; a name that is newer than this version has none."""
-    return {member.value: member for member in enumeration}
 
 
 def moment(text: str) -> datetime:
@@ -151,50 +37,6 @@ def moment(text: str) -> datetime:
     except ValueError:
         # A record may name a year before 1, which datetime cannot; it must not hide the records beside it.
         return datetime.min.replace(tzinfo=timezone.utc)
-
-
-class Record:
-    """What the data types have in common."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the JSON form: absent optional fields left out, times in RFC 3339, paths as text."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        text = values.pop("_created_at_text", None)
-        if text is not None:
-            values["created_at"] = text
-        return {name: _plain(value) for name, value in values.items() if value is not None}
-
-    def _repr_html_(self) -> str:
-        return _html.properties(type(self).__name__, self.to_dict())
-
-
-_Result = TypeVar("_Result", bound=Record)
-
-
-class ResultList(list[_Result]):
-    """A list, which a notebook shows as a table."""
-
-    __slots__ = ()
-
-    def _repr_html_(self) -> str:
-        return _html.table([result.to_dict() for result in self])
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case Record():
-            return value.to_dict()
-        case tuple():
-            return [_plain(item) for item in value]
-        case dict():
-            return dict(value)
-        case datetime():
-            return value.isoformat().replace("+00:00", "Z")
-        case os.PathLike() | StrEnum():
-            return str(value)
-    return value
 
 
 @dataclass(frozen=True, slots=True)
