@@ -9,6 +9,7 @@ use hypeman_core::{
     CreateSnapshot, Duplicates, Durability, ForkSnapshot, Hypeman, InstanceState, Options, RegisterInstance,
     RestoreSnapshot, ServeMemory, SnapshotFilter,
 };
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::arguments::{self, Compression};
@@ -339,5 +340,9 @@ pub(crate) fn watch<'py>(
     cancel: Option<PyRef<'py, CancelToken>>,
 ) -> PyResult<Watch<'py>> {
     let timeout = arguments::timeout(timeout).map_err(|error| raised(py, &error))?;
+    // Found out now, not when the VM is paused.
+    if let Some(odd) = progress.as_ref().filter(|given| !given.is_callable()) {
+        return Err(PyTypeError::new_err(format!("progress must be callable, got {}", odd.repr()?)));
+    }
     Ok(Watch { timeout, cancel, progress })
 }

@@ -259,6 +259,26 @@ def test_a_bad_request_is_refused_and_leaves_nothing(hm: Hypeman, stopped: Insta
     assert hm.snapshots.list() == []
 
 
+def test_an_argument_of_the_wrong_type_is_named_and_leaves_nothing(hm: Hypeman, stopped: Instance) -> None:
+    create, register = hm.instances.snapshots.create, hm.instances.register
+    for call, said in (
+        (lambda: create(stopped.id, kind="Stopped", tags=["a"]), "tags must be a dict"),  # type: ignore[arg-type]
+        (lambda: create(stopped.id, kind="Stopped", progress=5), "progress must be callable"),  # type: ignore[arg-type]
+        (lambda: create(stopped.id, kind=None), "'kind'"),  # type: ignore[arg-type]
+        (lambda: hm.snapshots.get(5), "'id'"),  # type: ignore[arg-type]
+        (lambda: hm.snapshots.list(tags="a=b"), "tags must be a dict"),  # type: ignore[arg-type]
+        (lambda: hm.snapshots.fork("x", name="y", disks=["/a"]), "disks must be a dict"),  # type: ignore[arg-type]
+        (lambda: register(name="x", hypervisor="qemu", disks="/a.raw"), "disks must be a list"),
+        (lambda: register(name="x", hypervisor="qemu", disks=[5]), "not int"),  # type: ignore[list-item]
+        (lambda: Hypeman(hm.data_dir, log=print), "log must be a logging.Logger"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError) as caught:
+            call()
+        # A traceback shows the notes, too.
+        assert said in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    assert hm.snapshots.list() == [] and [vm.name for vm in hm.instances.list()] == ["stopped"]
+
+
 def test_the_wrong_kind_for_the_state_is_refused(hm: Hypeman, stopped: Instance, standby: Instance) -> None:
     with pytest.raises(InvalidStateError):
         hm.instances.snapshots.create(stopped.id, kind="Standby")

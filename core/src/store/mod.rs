@@ -163,8 +163,12 @@ impl Store {
     pub(crate) fn open_read_only(path: &Path, log: Log) -> Result<Self> {
         let root = Dir::open(path).map_err(|error| match error.errno() {
             Some(libc::ENOENT) => {
-                Error::new(Kind::NotFound, format!("there is no data directory at {}", path.display()))
-                    .at(path)
+                let advice = "check the path: only a handle that may write makes one";
+                Error::new(
+                    Kind::NotFound,
+                    format!("there is no data directory at {}; {advice}", path.display()),
+                )
+                .at(path)
             }
             _ => error,
         })?;

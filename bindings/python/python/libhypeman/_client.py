@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from libhypeman._given import Compression, Watcher, compressing
+from libhypeman._given import Compression, Watcher, compressing, logger
 from libhypeman._instances import Instances
 from libhypeman._native import CancelToken, Handle
 from libhypeman._snapshots import Snapshots
@@ -64,7 +64,7 @@ class Hypeman:
     ) -> None:
         self._handle = Handle(
             data_dir, read_only, compressing(compression), durability, threads, allow_network_fs,
-            owns_server_instances, _listener(log or logging.getLogger("libhypeman")), offload_memory
+            owns_server_instances, _listener(logger(log)), offload_memory
         )
         self.instances = Instances(self._handle)
         self.snapshots = Snapshots(self._handle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from libhypeman._given import Compression, Watcher, compressing
+from libhypeman._given import Compression, Watcher, compressing, listed, mapped
 from libhypeman._native import CancelToken, Handle
 from libhypeman._record import ResultList
 from libhypeman._types import Disk, Instance, Snapshot, StrPath
@@ -50,9 +50,8 @@ class Instances:
 
         Raises `InvalidRequestError`, `ConflictError` (the name or id stands for something else).
         """
-        given = [Disk.of(disk) for disk in disks]
         return self._handle.register(
-            name, hypervisor, id, api_socket, directory, [(disk.path, disk.readonly) for disk in given],
+            name, hypervisor, id, api_socket, directory, listed(disks),
             compressing(compression), staging_directory, staging_directory_in_vmm, exclusive_snapshots
         )
 
@@ -107,7 +106,7 @@ class InstanceSnapshots:
         `CallCancelledError`, `StorageError`. After each, nothing is left and the VM runs.
         """
         return self._handle.create(
-            id, kind, name, None if tags is None else dict(tags), compressing(compression), timeout, progress, cancel
+            id, kind, name, None if tags is None else mapped("tags", tags), compressing(compression), timeout, progress, cancel
         )
 
     def restore(
@@ -150,6 +149,6 @@ class InstanceSnapshots:
         could not be put into place, the instance is as it was.
         """
         return self._handle.restore(
-            snapshot_id, id, target_state, api_socket, dict(network_overrides or {}), on_demand, uffd_socket,
+            snapshot_id, id, target_state, api_socket, mapped("network_overrides", network_overrides), on_demand, uffd_socket,
             allow_incompatible, duplicates, timeout, progress, cancel
         )

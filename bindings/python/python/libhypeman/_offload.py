@@ -148,6 +148,8 @@ class Listener:
     """Passes progress from the thread of a call to its loop. What the callback raises there ends the call."""
 
     def __init__(self, tell: Any, token: CancelToken) -> None:
+        if tell is not None and not callable(tell):
+            raise TypeError(f"progress must be callable, got {tell!r}")
         self.tell = tell
         self.raised: BaseException | None = None
         self._token = token

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterable, Mapping
 
-from libhypeman._given import Compression, Watcher, compressing
+from libhypeman._given import Compression, Watcher, compressing, mapped
 from libhypeman._memory import MemoryImage
 from libhypeman._native import CancelToken, Handle
 from libhypeman._pager import Pager
@@ -31,7 +31,7 @@ class Snapshots:
 
         Damaged records are left out and never hide the others. Raises `InvalidRequestError` for an unknown kind.
         """
-        return ResultList(self._handle.list(kind, name, source_instance_id, dict(tags or {})))
+        return ResultList(self._handle.list(kind, name, source_instance_id, mapped("tags", tags)))
 
     def get(self, id: str) -> Snapshot:
         """Gets a snapshot by its id, fresh from its record. Names and prefixes are not looked for.
@@ -117,7 +117,7 @@ class Snapshots:
         no new instance.
         """
         return self._handle.fork(
-            id, name, directory, dict(disks or {}), target_state, api_socket, dict(network_overrides or {}),
+            id, name, directory, mapped("disks", disks), target_state, api_socket, mapped("network_overrides", network_overrides),
             on_demand, uffd_socket, allow_incompatible, duplicates, timeout, progress, cancel
         )
 
