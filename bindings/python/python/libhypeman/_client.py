@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from libhypeman._given import Compression, Watcher, compressing, logger
+from libhypeman._given import Compression, compressing, logger
 from libhypeman._instances import Instances
 from libhypeman._native import CancelToken, Handle
 from libhypeman._snapshots import Snapshots
-from libhypeman._types import StrPath
+from libhypeman._types import Progress, StrPath
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
 
@@ -78,7 +78,7 @@ class Hypeman:
         self,
         *,
         timeout: float | None = None,
-        progress: Watcher | None = None,
+        progress: Callable[[Progress], object] | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
         """Waits until what this handle does in the background has ended: compression, checksums, and what it

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from libhypeman._types import CompressionConfig, Disk, Progress, StrPath
+from libhypeman._types import CompressionConfig, Disk, StrPath
 
 Compression = CompressionConfig | Mapping[str, Any]
-Watcher = Callable[[Progress], object]
-"""Hears of how far a call has come."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from libhypeman._given import Compression, Watcher, compressing, listed, mapped
+from libhypeman._given import Compression, compressing, listed, mapped
 from libhypeman._native import CancelToken, Handle
 from libhypeman._record import ResultList
-from libhypeman._types import Disk, Instance, Snapshot, StrPath
+from libhypeman._types import Disk, Instance, Progress, Snapshot, StrPath
 
 
 class Instances:
@@ -89,7 +89,7 @@ class InstanceSnapshots:
         tags: Mapping[str, str] | None = None,
         compression: Compression | None = None,
         timeout: float | None = None,
-        progress: Watcher | None = None,
+        progress: Callable[[Progress], object] | None = None,
         cancel: CancelToken | None = None,
     ) -> Snapshot:
         """Captures a snapshot of instance ``id`` (exact id, exact name or unique id prefix).
@@ -122,7 +122,7 @@ class InstanceSnapshots:
         allow_incompatible: bool = False,
         duplicates: str = "allow",
         timeout: float | None = None,
-        progress: Watcher | None = None,
+        progress: Callable[[Progress], object] | None = None,
         cancel: CancelToken | None = None,
     ) -> Instance:
         """Restores snapshot ``snapshot_id`` onto the instance that it was taken of, ``id``.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from libhypeman._given import Compression, Watcher, compressing, mapped
+from libhypeman._given import Compression, compressing, mapped
 from libhypeman._memory import MemoryImage
 from libhypeman._native import CancelToken, Handle
 from libhypeman._pager import Pager
 from libhypeman._record import ResultList
-from libhypeman._types import Inspection, Instance, Snapshot, StrPath, VerifyReport
+from libhypeman._types import Inspection, Instance, Progress, Snapshot, StrPath, VerifyReport
 
 
 class Snapshots:
@@ -52,7 +52,7 @@ class Snapshots:
         id: str,
         *,
         timeout: float | None = None,
-        progress: Watcher | None = None,
+        progress: Callable[[Progress], object] | None = None,
         cancel: CancelToken | None = None,
     ) -> Snapshot:
         """Waits until the compression of a snapshot has ended, well or not, in whichever process it runs.
@@ -96,7 +96,7 @@ class Snapshots:
         allow_incompatible: bool = False,
         duplicates: str = "allow",
         timeout: float | None = None,
-        progress: Watcher | None = None,
+        progress: Callable[[Progress], object] | None = None,
         cancel: CancelToken | None = None,
     ) -> Instance:
         """Makes a new instance of a snapshot, with files of its own. The source may be gone.
@@ -133,7 +133,7 @@ class Snapshots:
         id: str,
         *,
         timeout: float | None = None,
-        progress: Watcher | None = None,
+        progress: Callable[[Progress], object] | None = None,
         cancel: CancelToken | None = None,
     ) -> VerifyReport:
         """Reads every byte of a snapshot and compares it with the checksums that were made after its capture.
