@@ -61,6 +61,8 @@ public:
     const std::optional<std::string> &id() const noexcept { return id_; }
     // The error number of the operating system, or 0 where there is none.
     int system_error_number() const noexcept { return system_; }
+    // The HTTP status that a server would answer, such as 404.
+    int http_status() const noexcept { return hypeman_status_http(status_); }
 
 private:
     hypeman_status status_;
@@ -82,6 +84,8 @@ inline const char *text(const std::optional<std::filesystem::path> &given) {
     return given ? text(given->native()) : nullptr;
 }
 
+// A text of an object's; "" of one that was moved from.
+inline std::string lent(const char *borrowed) { return borrowed ? borrowed : ""; }
 inline std::optional<std::string> optional(const char *borrowed) {
     return borrowed ? std::optional<std::string>(borrowed) : std::nullopt;
 }
@@ -123,6 +127,9 @@ std::shared_ptr<Object> made(void (*free)(Object *), Function function, Argument
 }
 
 } // namespace detail
+
+// The version of the library that runs; HYPEMAN_VERSION is that of the header.
+inline std::string version() { return hypeman_version(); }
 
 // Compression of guest memory; as it is made, on with the default algorithm at its default level.
 struct Compression {
@@ -256,18 +263,18 @@ class Snapshot {
 public:
     explicit Snapshot(std::shared_ptr<const hypeman_snapshot> raw) : raw_(std::move(raw)) {}
 
-    std::string id() const { return hypeman_snapshot_id(raw()); }
-    std::string created_at() const { return hypeman_snapshot_created_at(raw()); }
+    std::string id() const { return detail::lent(hypeman_snapshot_id(raw())); }
+    std::string created_at() const { return detail::lent(hypeman_snapshot_created_at(raw())); }
     std::chrono::system_clock::time_point created_at_time() const {
         return std::chrono::system_clock::time_point(
             std::chrono::milliseconds(hypeman_snapshot_created_at_unix_ms(raw())));
     }
     Kind kind() const { return static_cast<Kind>(hypeman_snapshot_kind(raw())); }
-    std::string kind_name() const { return hypeman_snapshot_kind_name(raw()); }
+    std::string kind_name() const { return detail::lent(hypeman_snapshot_kind_name(raw())); }
     std::uint64_t size_bytes() const { return hypeman_snapshot_size_bytes(raw()); }
-    std::string source_hypervisor() const { return hypeman_snapshot_source_hypervisor(raw()); }
-    std::string source_instance_id() const { return hypeman_snapshot_source_instance_id(raw()); }
-    std::string source_instance_name() const { return hypeman_snapshot_source_instance_name(raw()); }
+    std::string source_hypervisor() const { return detail::lent(hypeman_snapshot_source_hypervisor(raw())); }
+    std::string source_instance_id() const { return detail::lent(hypeman_snapshot_source_instance_id(raw())); }
+    std::string source_instance_name() const { return detail::lent(hypeman_snapshot_source_instance_name(raw())); }
     std::optional<std::uint64_t> compressed_size_bytes() const {
         return detail::present(hypeman_snapshot_compressed_size_bytes, raw());
     }
@@ -367,7 +374,7 @@ class Verification {
 public:
     explicit Verification(std::shared_ptr<const hypeman_verification> raw) : raw_(std::move(raw)) {}
 
-    std::string snapshot_id() const { return hypeman_verification_snapshot_id(raw()); }
+    std::string snapshot_id() const { return detail::lent(hypeman_verification_snapshot_id(raw())); }
     bool is_good() const { return hypeman_verification_is_good(raw()) != 0; }
     std::vector<VerifiedFile> files() const {
         std::vector<VerifiedFile> files;
@@ -419,8 +426,8 @@ class Memory {
 public:
     explicit Memory(std::shared_ptr<const hypeman_memory> raw) : raw_(std::move(raw)) {}
 
-    std::string snapshot_id() const { return hypeman_memory_snapshot_id(raw()); }
-    std::filesystem::path path() const { return hypeman_memory_path(raw()); }
+    std::string snapshot_id() const { return detail::lent(hypeman_memory_snapshot_id(raw())); }
+    std::filesystem::path path() const { return detail::lent(hypeman_memory_path(raw())); }
     std::uint64_t size_bytes() const { return hypeman_memory_size_bytes(raw()); }
     // Fills `length` bytes from byte `offset` of the image; returns how many: fewer only where the image ends.
     std::size_t read(std::uint64_t offset, void *buffer, std::size_t length) const {
@@ -466,14 +473,15 @@ struct PagerMetrics {
 };
 
 // Serves the memory of a snapshot to VMs that run already, until it is stopped, its data directory is closed, or the last
-// copy is gone.
+// copy is gone. It keeps the data directory open: VMs must not lose their memory because the Hypeman went out of scope.
 class Pager {
 public:
-    explicit Pager(std::shared_ptr<const hypeman_pager> raw) : raw_(std::move(raw)) {}
+    explicit Pager(std::shared_ptr<const hypeman_pager> raw, std::shared_ptr<const hypeman_handle> handle = nullptr)
+        : handle_(std::move(handle)), raw_(std::move(raw)) {}
 
-    std::string snapshot_id() const { return hypeman_pager_snapshot_id(raw()); }
+    std::string snapshot_id() const { return detail::lent(hypeman_pager_snapshot_id(raw())); }
     // Where VMs connect.
-    std::filesystem::path socket() const { return hypeman_pager_socket(raw()); }
+    std::filesystem::path socket() const { return detail::lent(hypeman_pager_socket(raw())); }
     PagerMetrics metrics() const {
         const auto found = detail::made(hypeman_metrics_free, hypeman_pager_metrics, raw());
         const hypeman_metrics *raw = found.get();
@@ -504,6 +512,7 @@ public:
     const hypeman_pager *raw() const noexcept { return raw_.get(); }
 
 private:
+    std::shared_ptr<const hypeman_handle> handle_; // goes after the pager
     std::shared_ptr<const hypeman_pager> raw_;
 };
 
@@ -517,12 +526,12 @@ class Instance {
 public:
     explicit Instance(std::shared_ptr<const hypeman_instance> raw) : raw_(std::move(raw)) {}
 
-    std::string id() const { return hypeman_instance_id(raw()); }
-    std::string name() const { return hypeman_instance_name(raw()); }
-    std::string hypervisor() const { return hypeman_instance_hypervisor(raw()); }
-    std::string state() const { return hypeman_instance_state(raw()); }
-    std::string origin() const { return hypeman_instance_origin(raw()); }
-    std::string created_at() const { return hypeman_instance_created_at(raw()); }
+    std::string id() const { return detail::lent(hypeman_instance_id(raw())); }
+    std::string name() const { return detail::lent(hypeman_instance_name(raw())); }
+    std::string hypervisor() const { return detail::lent(hypeman_instance_hypervisor(raw())); }
+    std::string state() const { return detail::lent(hypeman_instance_state(raw())); }
+    std::string origin() const { return detail::lent(hypeman_instance_origin(raw())); }
+    std::string created_at() const { return detail::lent(hypeman_instance_created_at(raw())); }
     std::optional<std::filesystem::path> api_socket() const {
         return detail::optional_path(hypeman_instance_api_socket(raw()));
     }
@@ -536,6 +545,8 @@ public:
         return disks;
     }
     std::optional<Compression> compression() const { return Compression::from(hypeman_instance_compression(raw())); }
+    // Which copy of its snapshot's memory it has, from 1: told by the restore or fork that gave it that.
+    std::optional<std::uint64_t> generation() const { return detail::present(hypeman_instance_generation, raw()); }
     std::optional<std::filesystem::path> staging_directory() const {
         return detail::optional_path(hypeman_instance_staging_directory(raw()));
     }
@@ -608,7 +619,6 @@ struct RegisterOptions {
     bool exclusive_snapshots = false; // a promise: no other program takes snapshots of this VM
 };
 
-// How to open a data directory.
 enum class LogLevel : std::int32_t {
     Info = HYPEMAN_LOG_LEVEL_INFO,
     Warning = HYPEMAN_LOG_LEVEL_WARNING,
@@ -635,6 +645,7 @@ inline void log(std::int32_t level, const char *message, const char *id, void *u
 
 } // namespace detail
 
+// How to open a data directory.
 struct OpenOptions {
     bool read_only = false;
     bool allow_network_fs = false;
@@ -759,7 +770,11 @@ public:
     std::vector<Snapshot> list(const ListOptions &given = {}) const {
         const std::vector<hypeman_tag> tags = detail::raw(given.tags);
         hypeman_list_options options = HYPEMAN_LIST_OPTIONS_INIT;
-        if (given.kind) options.kind = static_cast<std::int32_t>(*given.kind);
+        if (given.kind) {
+            // To C it would be no kind at all, and every snapshot match.
+            if (*given.kind == Kind::Unknown) throw Error(HYPEMAN_STATUS_INVALID_REQUEST, "kind must be Standby or Stopped");
+            options.kind = static_cast<std::int32_t>(*given.kind);
+        }
         options.name = detail::text(given.name);
         options.source_instance_id = detail::text(given.source_instance_id);
         options.tags = tags.empty() ? nullptr : tags.data();
@@ -834,14 +849,15 @@ public:
         options.no_prefetch = !given.prefetch;
         options.fill = given.fill;
         return Pager(detail::made(hypeman_pager_free, hypeman_snapshot_serve_memory, handle_.get(), detail::text(id),
-                                  &options));
+                                  &options),
+                     handle_);
     }
 
 private:
     std::shared_ptr<hypeman_handle> handle_;
 };
 
-// An open data directory, closed with the last copy of it and of what it gave out.
+// An open data directory, closed with the last copy of it, of its Instances and Snapshots, and of the Pagers that it started.
 class Hypeman {
 public:
     // Opens $HYPEMAN_DATA_DIR, else /var/lib/hypeman, where no data directory is given.
@@ -868,7 +884,7 @@ public:
         handle_ = std::shared_ptr<hypeman_handle>(handle.get(), [log, handle](hypeman_handle *) mutable { handle.reset(); });
     }
 
-    std::filesystem::path data_dir() const { return hypeman_data_dir(handle_.get()); }
+    std::filesystem::path data_dir() const { return detail::lent(hypeman_data_dir(handle_.get())); }
     Instances instances() const { return Instances(handle_); }
     Snapshots snapshots() const { return Snapshots(handle_); }
     // Waits until what this does in the background has ended; for programs that are over soon.

@@ -12,7 +12,8 @@ export const version: string
  */
 export class Hypeman {
   /**
-   * Opens a data directory, creating it where it is missing, and finishes what a process that died left in it.
+   * Opens a data directory, creating it where it is missing, and finishes what a process that died left in it. That is
+   * done when this returns: a VM that was left paused by a process that died may take it a few seconds.
    *
    * @throws {HypemanError} `invalid_request`, `permission`, `not_supported` (network file system), `not_found`
    * (missing, and `readOnly`), `no_space`, `io`
@@ -339,12 +340,12 @@ export interface CallOptions {
   signal?: AbortSignal
   /** Milliseconds after which the call ends with `timeout`. Default: no limit. */
   timeout?: number
-  /** Hears how far the call has come, a few times a second at most. To throw in it ends the call with what it threw. */
+  /** Hears how far the call has come, a few times a second at most. To throw in it rejects the call with what it threw, and ends it if it runs still. */
   onProgress?: (progress: Progress) => void
 }
 
 export interface Progress {
-  /** `saving_memory` and `copying_disks` are the ones in which the VM is paused. */
+  /** Of a create, `saving_memory` and `copying_disks` are the ones in which the VM is paused. */
   phase: 'preparing' | 'saving_memory' | 'copying_disks' | 'syncing' | 'compressing' | 'verifying'
   /** Bytes of this phase that are done. */
   bytes_done: number

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,13 +30,15 @@ impl Shell {
         self.home.path().join(name).display().to_string()
     }
 
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_libhypeman"));
+        command.env("HYPEMAN_DATA_DIR", self.home.path().join("data"));
+        command.current_dir(self.home.path()).args(arguments);
+        command
+    }
+
     fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_libhypeman"))
-            .env("HYPEMAN_DATA_DIR", self.home.path().join("data"))
-            .current_dir(self.home.path())
-            .args(arguments)
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
     }
 
     /// What a command prints that succeeds, and says nothing else.
@@ -139,6 +143,61 @@ fn what_the_library_refuses_is_said_on_stderr_in_words_or_in_json() {
     assert_eq!(code, 2);
     let (words, _) = shell.refuses(&["snapshot", "restore", "web", "nothing", "--timeout=-1"]);
     assert!(words.contains("timeout"), "{words}");
+    let (words, _) = shell.refuses(&["snapshot", "verify", "nothing", "--timeout=inf"]);
+    assert!(words.contains("not found"), "{words}");
+}
+
+#[test]
+fn what_is_given_twice_is_refused() {
+    let shell = Shell::new();
+    shell.prints(&["instance", "register", "web", "qemu", "--directory", "off"]);
+    for twice in [
+        &["snapshot", "create", "web", "--kind", "Stopped", "--tag", "a=1", "--tag", "a=2"][..],
+        &["snapshot", "list", "--tag", "a=1", "--tag", "a=1"],
+        &["snapshot", "fork", "x", "y", "--disk", "/a=/b", "--disk", "/a=/c"],
+        &["snapshot", "restore", "web", "x", "--network-override", "a=1", "--network-override", "a=2"],
+    ] {
+        let (words, code) = shell.refuses(twice);
+        assert!(words.contains("is given twice"), "{words}");
+        assert_eq!(code, 1);
+    }
+    assert_eq!(shell.prints(&["snapshot", "list", "-q"]), "");
+}
+
+#[test]
+fn what_was_done_before_a_failure_is_printed_as_json_too() {
+    let shell = Shell::new();
+    shell.prints(&["instance", "register", "web", "qemu", "--directory", "off"]);
+    let id = shell.prints(&["snapshot", "create", "web", "--kind", "Stopped"]);
+    let done = shell.run(&["--json", "snapshot", "delete", &id, "nothing"]);
+    assert_eq!(serde_json::from_slice::<Value>(&done.stdout).unwrap(), serde_json::json!([id]));
+    let error: Value = serde_json::from_slice(&done.stderr).unwrap();
+    assert_eq!((error["code"].as_str(), done.status.code()), (Some("not_found"), Some(1)));
+}
+
+#[test]
+fn ctrl_c_during_compression_hides_no_snapshot_that_was_made() {
+    let shell = Shell::new();
+    // Noise, which takes the highest level long.
+    let mut state = 1_u64;
+    let noise: Vec<_> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()
+    })
+    .take(4 << 20)
+    .flatten()
+    .collect();
+    fs::write(shell.home.path().join("asleep/snapshots/snapshot-latest/memory"), noise).unwrap();
+    shell.prints(&["instance", "register", "web", "qemu", "--directory", "asleep"]);
+    let create = ["--json", "snapshot", "create", "web", "--compression-level", "19"];
+    let running = shell.command(&create).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while shell.prints(&["snapshot", "list", "-q"]).is_empty() {}
+    kill(Pid::from_raw(running.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let done = running.wait_with_output().unwrap();
+    let made: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let error: Value = serde_json::from_slice(&done.stderr).unwrap();
+    assert_eq!((error["code"].as_str(), done.status.code()), (Some("cancelled"), Some(130)), "{made}");
+    assert_eq!(shell.prints(&["snapshot", "list", "-q"]), made["id"].as_str().unwrap());
 }
 
 #[test]

@@ -95,6 +95,14 @@ def test_a_dict_is_json_and_leaves_out_what_is_absent() -> None:
     }
 
 
+def test_a_copy_with_another_time_has_that_time_in_its_dict() -> None:
+    text = "2026-03-06T13:56:11.123456789Z"
+    told = dataclasses.replace(snapshot(), created_at=_types.moment(text), _created_at_text=text)
+    assert told.to_dict()["created_at"] == text
+    moved = dataclasses.replace(told, created_at=datetime(2030, 1, 1, tzinfo=timezone.utc))
+    assert moved.to_dict()["created_at"] == "2030-01-01T00:00:00Z"
+
+
 def test_the_members_of_an_enumeration_are_found_by_their_names_in_the_api() -> None:
     assert _types.members(SnapshotKind) == {"Standby": SnapshotKind.STANDBY, "Stopped": SnapshotKind.STOPPED}
 

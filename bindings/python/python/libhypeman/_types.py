@@ -88,9 +88,9 @@ class Phase(StrEnum):
 
     PREPARING = "preparing"
     SAVING_MEMORY = "saving_memory"
-    """The VMM writes the guest's memory. The VM is paused."""
+    """The VMM writes the guest's memory, for which the VM is paused; or a restore puts memory into place."""
     COPYING_DISKS = "copying_disks"
-    """The VM is paused."""
+    """Disks are cloned or copied; for a create, the VM is paused."""
     SYNCING = "syncing"
     """The VM runs again."""
     COMPRESSING = "compressing"
@@ -162,7 +162,8 @@ class Record:
         """Returns the JSON form: absent optional fields left out, times in RFC 3339, paths as text."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         text = values.pop("_created_at_text", None)
-        if text is not None:
+        # Another time was put into a copy (`dataclasses.replace`): the text is not that one's.
+        if text is not None and moment(text) == values["created_at"]:
             values["created_at"] = text
         return {name: _plain(value) for name, value in values.items() if value is not None}
 
