@@ -48,6 +48,8 @@ public:
         if (const char *path = hypeman_error_path(raw)) made.path_ = path;
         if (const char *id = hypeman_error_id(raw)) made.id_ = id;
         made.system_ = hypeman_error_errno(raw);
+        const std::unique_ptr<char, decltype(&hypeman_string_free)> json(hypeman_error_to_json(raw), hypeman_string_free);
+        if (json) made.json_ = json.get();
         return made;
     }
 
@@ -61,6 +63,8 @@ public:
     const std::optional<std::string> &id() const noexcept { return id_; }
     // The error number of the operating system, or 0 where there is none.
     int system_error_number() const noexcept { return system_; }
+    // All of it as JSON; "" for an error that this header makes, such as of a text with a NUL in it.
+    const std::string &to_json() const noexcept { return json_; }
     // The HTTP status that a server would answer, such as 404.
     int http_status() const noexcept { return hypeman_status_http(status_); }
 
@@ -70,6 +74,7 @@ private:
     std::optional<std::filesystem::path> path_;
     std::optional<std::string> id_;
     int system_ = 0;
+    std::string json_;
 };
 
 namespace detail {

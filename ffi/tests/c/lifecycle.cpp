@@ -125,6 +125,7 @@ int main(int argc, char **argv)
     hm->snapshots().remove(made.id());
     const hypeman::Error gone = refused("not_found", [&] { hm->snapshots().get(made.id()); });
     CHECK(gone.id() == made.id() && gone.status() == HYPEMAN_STATUS_NOT_FOUND);
+    CHECK(gone.to_json().find("\"not_found\"") != std::string::npos);
     CHECK(gone.http_status() == 404 && hypeman::version() == HYPEMAN_VERSION);
     hm->instances().unregister("vm1");
 
