@@ -180,7 +180,10 @@ typedef int32_t hypeman_kind;
 /**
  * A part of a call.
  *
- * For hypeman_snapshot_create in the order of their numbers; COMPRESSING is reported by hypeman_snapshot_wait.
+ * hypeman_snapshot_create reports the first four in the order of their numbers, and with offload_memory COMPRESSING
+ * before SYNCING. hypeman_snapshot_restore and hypeman_snapshot_fork report SAVING_MEMORY and COPYING_DISKS while they
+ * put files into place, and PREPARING while the VMM loads. hypeman_snapshot_wait and hypeman_finish report COMPRESSING,
+ * hypeman_snapshot_verify VERIFYING.
  */
 enum hypeman_phase
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -188,15 +191,15 @@ enum hypeman_phase
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
  {
     /**
-     * Checks, locks, and copies of what the guest does not write. The VM runs.
+     * Checks, locks, and copies of what the guest does not write: the VM runs. Or a VMM loads what was restored.
      */
     HYPEMAN_PHASE_PREPARING = 1,
     /**
-     * The VMM writes the guest's memory. The VM is paused.
+     * The VMM writes the guest's memory, for which the VM is paused; or memory is put into place.
      */
     HYPEMAN_PHASE_SAVING_MEMORY = 2,
     /**
-     * Disks are cloned or copied. The VM is paused.
+     * Disks are cloned or copied; for a create, the VM is paused.
      */
     HYPEMAN_PHASE_COPYING_DISKS = 3,
     /**

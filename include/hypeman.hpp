@@ -116,7 +116,11 @@ public:
     std::vector<Snapshot> list(const ListOptions &given = {}) const {
         const std::vector<hypeman_tag> tags = detail::raw(given.tags);
         hypeman_list_options options = HYPEMAN_LIST_OPTIONS_INIT;
-        if (given.kind) options.kind = static_cast<std::int32_t>(*given.kind);
+        if (given.kind) {
+            // To C it would be no kind at all, and every snapshot match.
+            if (*given.kind == Kind::Unknown) throw Error(HYPEMAN_STATUS_INVALID_REQUEST, "kind must be Standby or Stopped");
+            options.kind = static_cast<std::int32_t>(*given.kind);
+        }
         options.name = detail::text(given.name);
         options.source_instance_id = detail::text(given.source_instance_id);
         options.tags = tags.empty() ? nullptr : tags.data();
@@ -191,14 +195,15 @@ public:
         options.no_prefetch = !given.prefetch;
         options.fill = given.fill;
         return Pager(detail::made(hypeman_pager_free, hypeman_snapshot_serve_memory, handle_.get(), detail::text(id),
-                                  &options));
+                                  &options),
+                     handle_);
     }
 
 private:
     std::shared_ptr<hypeman_handle> handle_;
 };
 
-// An open data directory, closed with the last copy of it and of what it gave out.
+// An open data directory, closed with the last copy of it, of its Instances and Snapshots, and of the Pagers that it started.
 class Hypeman {
 public:
     // Opens $HYPEMAN_DATA_DIR, else /var/lib/hypeman, where no data directory is given.
@@ -225,7 +230,7 @@ public:
         handle_ = std::shared_ptr<hypeman_handle>(handle.get(), [log, handle](hypeman_handle *) mutable { handle.reset(); });
     }
 
-    std::filesystem::path data_dir() const { return hypeman_data_dir(handle_.get()); }
+    std::filesystem::path data_dir() const { return detail::lent(hypeman_data_dir(handle_.get())); }
     Instances instances() const { return Instances(handle_); }
     Snapshots snapshots() const { return Snapshots(handle_); }
     // Waits until what this does in the background has ended; for programs that are over soon.

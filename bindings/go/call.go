@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/cgo"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -78,15 +79,21 @@ func (c *call) end(h *handle) {
 
 func (c *call) failure() error {
 	failure := taken(c.err)
+	failure.cause = because(c.ctx, failure)
+	return failure
+}
+
+// because is the end of the context that made a call fail so; a VMM that does not answer in time is another reason.
+func because(ctx context.Context, failure *Error) error {
 	switch {
 	case errors.Is(failure, ErrTimeout):
-		if _, limited := c.ctx.Deadline(); limited {
-			failure.cause = context.DeadlineExceeded
+		if deadline, limited := ctx.Deadline(); limited && !time.Now().Before(deadline) {
+			return context.DeadlineExceeded
 		}
 	case errors.Is(failure, ErrCancelled):
-		failure.cause = c.ctx.Err()
+		return ctx.Err()
 	}
-	return failure
+	return nil
 }
 
 // room is zeroed memory of C's for the time of the call.

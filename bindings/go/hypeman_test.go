@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -207,6 +208,41 @@ func TestAPagerServesUntilItIsStopped(t *testing.T) {
 	must(0, client.Snapshots.Delete(ctx, made.ID))
 }
 
+func TestAPagerOutlivesAClientThatIsForgotten(t *testing.T) {
+	dataDir, id := filepath.Join(t.TempDir(), "data"), ""
+	serve := func() *hypeman.Pager {
+		client := must(hypeman.Open(dataDir, nil))
+		vm := standby(t, client, "vm1", "firecracker")
+		id = must(client.Instances.Snapshots.New(ctx, vm.ID, hypeman.InstanceSnapshotNewParams{Kind: "Standby"})).ID
+		return must(client.Snapshots.ServeMemory(ctx, id, hypeman.SnapshotServeMemoryParams{}))
+	}
+	pager := serve()
+	defer pager.Close()
+	collect()
+	limited, cancel := context.WithTimeout(ctx, time.Millisecond)
+	defer cancel()
+	if err := pager.Wait(limited); !errors.Is(err, hypeman.ErrTimeout) {
+		t.Errorf("it does not serve any more: %v", err)
+	}
+}
+
+func TestMemoryThatIsForgottenIsClosed(t *testing.T) {
+	client := open(t, nil)
+	vm := standby(t, client, "vm1", "qemu")
+	made := must(client.Instances.Snapshots.New(ctx, vm.ID, hypeman.InstanceSnapshotNewParams{Kind: "Standby"}))
+	func() { must(client.Snapshots.Memory(ctx, made.ID)).Size() }()
+	collect()
+	must(0, client.Snapshots.Delete(ctx, made.ID))
+}
+
+// collect has everything finalized that no one can reach.
+func collect() {
+	for i := 0; i < 3; i++ {
+		runtime.GC()
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 func TestAnErrorHasItsCodeNumberStatusIDAndPath(t *testing.T) {
 	client := open(t, nil)
 	_, err := client.Snapshots.Get(ctx, "nosuchsnapshot")
@@ -294,6 +330,28 @@ func TestTheLogIsHeard(t *testing.T) {
 	must(0, client.Finish(ctx))
 	if heard.Load() == 0 {
 		t.Error("nothing was heard")
+	}
+}
+
+func TestARecordThatGoCannotReadHidesNoOther(t *testing.T) {
+	client := open(t, nil)
+	vm := stopped(t, client, "vm1")
+	params := hypeman.InstanceSnapshotNewParams{Kind: hypeman.SnapshotKindStopped}
+	good := must(client.Instances.Snapshots.New(ctx, vm.ID, params))
+	for from, to := range map[string]string{
+		`"size_bytes": [0-9]+`:  `"size_bytes": 18446744073709551615`,
+		`"created_at": "[^"]+"`: `"created_at": "-000001-01-01T00:00:00Z"`,
+	} {
+		evil := must(client.Instances.Snapshots.New(ctx, vm.ID, params))
+		record := filepath.Join(client.DataDir(), "snapshots", evil.ID, "snapshot.json")
+		text := must(os.ReadFile(record))
+		must(0, os.WriteFile(record, regexp.MustCompile(from).ReplaceAll(text, []byte(to)), 0o600))
+		if _, err := client.Snapshots.Get(ctx, evil.ID); !errors.Is(err, hypeman.ErrCorrupt) {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+	if all := *must(client.Snapshots.List(ctx, hypeman.SnapshotListParams{})); len(all) != 1 || all[0].ID != good.ID {
+		t.Errorf("%+v", all)
 	}
 }
 

@@ -6,12 +6,14 @@ import "C"
 import (
 	"context"
 	"io"
+	"runtime"
 	"sync"
 	"unsafe"
 )
 
 // Memory is the guest memory of a snapshot, open for reading, compressed or not. Any number of goroutines may read at
-// once. While it is open, the snapshot cannot be deleted. It is an [io.ReaderAt].
+// once. While it is open, the snapshot cannot be deleted. It is an [io.ReaderAt]. Like an os.File it is closed at some time
+// after it was forgotten.
 type Memory struct {
 	mutex sync.RWMutex
 	raw   *C.hypeman_memory
@@ -55,6 +57,7 @@ func (s SnapshotService) Memory(ctx context.Context, snapshotID string) (*Memory
 	if err != nil {
 		return nil, err
 	}
+	runtime.SetFinalizer(memory, (*Memory).Close)
 	return memory, nil
 }
 

@@ -33,6 +33,8 @@ type SnapshotServeMemoryParams struct {
 type Pager struct {
 	mutex sync.RWMutex
 	raw   *C.hypeman_pager
+	// Keeps the data directory open: VMs must not lose their memory because the Client was forgotten.
+	handle *handle
 }
 
 // PagerMetrics is what a pager has done so far.
@@ -61,7 +63,7 @@ type PagerMetrics struct {
 func (s SnapshotService) ServeMemory(
 	ctx context.Context, snapshotID string, params SnapshotServeMemoryParams,
 ) (*Pager, error) {
-	pager := &Pager{}
+	pager := &Pager{handle: s.handle}
 	err := brief(ctx, s.handle, func(c *call) C.hypeman_status {
 		options := (*C.hypeman_serve_options)(c.room(C.sizeof_hypeman_serve_options))
 		options.struct_size = C.sizeof_hypeman_serve_options
@@ -159,5 +161,5 @@ func (p *Pager) ask(ctx context.Context, make func(*call) C.hypeman_status) erro
 	if p.raw == nil {
 		return closed("the pager was closed")
 	}
-	return run(ctx, nil, make)
+	return run(ctx, p.handle, make)
 }

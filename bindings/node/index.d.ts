@@ -41,7 +41,8 @@ export const version: string
  */
 export class Hypeman {
   /**
-   * Opens a data directory, creating it where it is missing, and finishes what a process that died left in it.
+   * Opens a data directory, creating it where it is missing, and finishes what a process that died left in it. That is
+   * done when this returns: a VM that was left paused by a process that died may take it a few seconds.
    *
    * @throws {HypemanError} `invalid_request`, `permission`, `not_supported` (network file system), `not_found`
    * (missing, and `readOnly`), `no_space`, `io`

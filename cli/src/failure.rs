@@ -65,8 +65,12 @@ pub(crate) fn misread(answer: &clap::Error) -> u8 {
     u8::try_from(answer.exit_code()).unwrap_or(FAILURE)
 }
 
+/// In the keys that every language has; what does not apply is no key.
 fn in_json(error: &Error) -> String {
     let path = error.path().map(|path| path.display().to_string());
-    json!({"code": error.kind().fact().code, "message": error.to_string(), "path": path, "id": error.id(), "errno": error.errno()})
-        .to_string()
+    let mut facts = json!({"code": error.code(), "message": error.message(), "id": error.id(), "path": path, "errno": error.errno()});
+    if let Some(facts) = facts.as_object_mut() {
+        facts.retain(|_, value| !value.is_null());
+    }
+    facts.to_string()
 }

@@ -1,11 +1,13 @@
 //! Values that several subcommands take, and what they mean.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
 use hypeman_core::{
-    CompressionConfig, Disk, Duplicates, InstanceState, RestoreSnapshot, SnapshotFilter, SnapshotKind,
+    CompressionConfig, Disk, Duplicates, Error, InstanceState, Kind, RestoreSnapshot, SnapshotFilter,
+    SnapshotKind,
 };
 
 /// Reads `KEY=VALUE`; the value may hold more of them.
@@ -28,6 +30,21 @@ pub(crate) fn disk(text: &str) -> Result<Disk, String> {
 /// Reads a path of the shell's: relative to its working directory.
 pub(crate) fn absolute(text: &str) -> Result<PathBuf, String> {
     std::path::absolute(text).map_err(|error| error.to_string())
+}
+
+/// What is given as pairs, each key once: of two values for one, either could be meant.
+pub(crate) fn once<K: Ord + fmt::Debug, V>(
+    what: &str,
+    pairs: Vec<(K, V)>,
+) -> hypeman_core::Result<BTreeMap<K, V>> {
+    let mut map = BTreeMap::new();
+    for (key, value) in pairs {
+        if map.contains_key(&key) {
+            return Err(Error::new(Kind::InvalidRequest, format!("{what} {key:?} is given twice")));
+        }
+        map.insert(key, value);
+    }
+    Ok(map)
 }
 
 /// Reads `FROM=TO`, two paths.
@@ -68,7 +85,7 @@ impl Loading {
         Ok(RestoreSnapshot {
             target_state: self.target_state.as_deref().map(InstanceState::parse).transpose()?,
             api_socket: self.api_socket,
-            network_overrides: BTreeMap::from_iter(self.network_overrides),
+            network_overrides: once("network interface", self.network_overrides)?,
             on_demand: self.on_demand,
             uffd_socket: self.uffd_socket,
             allow_incompatible: self.allow_incompatible,
@@ -119,21 +136,21 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    pub(crate) fn filter(self) -> SnapshotFilter {
+    pub(crate) fn filter(self) -> hypeman_core::Result<SnapshotFilter> {
         let Self { kind, name, source_instance_id, tags } = self;
-        SnapshotFilter {
+        Ok(SnapshotFilter {
             kind: kind.as_deref().map(SnapshotKind::from),
             name,
             source_instance_id,
-            tags: BTreeMap::from_iter(tags),
-        }
+            tags: once("tag", tags)?,
+        })
     }
 }
 
 /// How long the call may take.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Give up after so many seconds; the VM is resumed
+    /// Give up after so many seconds; a VM that is paused by then runs again
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<f64>,
 }

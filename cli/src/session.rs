@@ -65,13 +65,14 @@ impl Session {
         let bar = self.bar();
         let mut call = Call::default().cancel(&self.cancel);
         if let Some(seconds) = limits.and_then(|limits| limits.timeout) {
-            let timeout = Duration::try_from_secs_f64(seconds).map_err(|_| {
-                Error::new(
-                    Kind::InvalidRequest,
-                    format!("timeout must be a number of seconds, got {seconds}"),
-                )
-            })?;
-            call = call.timeout(timeout);
+            if seconds.is_nan() || seconds < 0.0 {
+                let why = format!("timeout must be a number of seconds, 0 or more, got {seconds}");
+                return Err(Error::new(Kind::InvalidRequest, why));
+            }
+            // More than a clock can count is no limit.
+            if let Ok(timeout) = Duration::try_from_secs_f64(seconds) {
+                call = call.timeout(timeout);
+            }
         }
         let shown = bar.clone();
         let done = work(call.progress(move |progress| {

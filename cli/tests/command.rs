@@ -6,6 +6,8 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -30,14 +32,15 @@ impl Shell {
         self.home.path().join(name).display().to_string()
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(env!("CARGO_BIN_EXE_libhypeman")).args(arguments).output().unwrap()
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_libhypeman"));
+        command.env("HYPEMAN_DATA_DIR", self.home.path().join("data"));
+        command.current_dir(self.home.path()).args(arguments);
+        command
     }
 
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("HYPEMAN_DATA_DIR", self.home.path().join("data")).current_dir(self.home.path());
-        command
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
     }
 
     /// What a command prints that succeeds, and says nothing else.
@@ -142,6 +145,62 @@ fn what_the_library_refuses_is_said_on_stderr_in_words_or_in_json() {
     assert_eq!(code, 2);
     let (words, _) = shell.refuses(&["snapshot", "restore", "web", "nothing", "--timeout=-1"]);
     assert!(words.contains("timeout"), "{words}");
+    let (words, _) = shell.refuses(&["snapshot", "verify", "nothing", "--timeout=inf"]);
+    assert!(words.contains("not found"), "{words}");
+}
+
+#[test]
+fn what_is_given_twice_is_refused() {
+    let shell = Shell::new();
+    shell.prints(&["instance", "register", "web", "qemu", "--directory", "off"]);
+    for twice in [
+        &["snapshot", "create", "web", "--kind", "Stopped", "--tag", "a=1", "--tag", "a=2"][..],
+        &["snapshot", "list", "--tag", "a=1", "--tag", "a=1"],
+        &["snapshot", "fork", "x", "y", "--disk", "/a=/b", "--disk", "/a=/c"],
+        &["snapshot", "restore", "web", "x", "--network-override", "a=1", "--network-override", "a=2"],
+    ] {
+        let (words, code) = shell.refuses(twice);
+        assert!(words.contains("is given twice"), "{words}");
+        assert_eq!(code, 1);
+    }
+    assert_eq!(shell.prints(&["snapshot", "list", "-q"]), "");
+}
+
+#[test]
+fn what_was_done_before_a_failure_is_printed_as_json_too() {
+    let shell = Shell::new();
+    shell.prints(&["instance", "register", "web", "qemu", "--directory", "off"]);
+    let id = shell.prints(&["snapshot", "create", "web", "--kind", "Stopped"]);
+    let done = shell.run(&["--json", "snapshot", "delete", &id, "nothing"]);
+    assert_eq!(serde_json::from_slice::<Value>(&done.stdout).unwrap(), serde_json::json!([id]));
+    let error: Value = serde_json::from_slice(&done.stderr).unwrap();
+    assert_eq!((error["code"].as_str(), done.status.code()), (Some("not_found"), Some(1)));
+}
+
+/// What takes the highest level long.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let words = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()
+    });
+    words.take(bytes / 8).flatten().collect()
+}
+
+#[test]
+fn ctrl_c_during_compression_hides_no_snapshot_that_was_made() {
+    let shell = Shell::new();
+    fs::write(shell.home.path().join("asleep/snapshots/snapshot-latest/memory"), noise(32 << 20)).unwrap();
+    shell.prints(&["instance", "register", "web", "qemu", "--directory", "asleep"]);
+    let create = ["--json", "snapshot", "create", "web", "--compression-level", "19"];
+    let running = shell.command(&create).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while shell.prints(&["snapshot", "list", "-q"]).is_empty() {}
+    kill(Pid::from_raw(running.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let done = running.wait_with_output().unwrap();
+    let made: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let error: Value = serde_json::from_slice(&done.stderr).unwrap();
+    assert_eq!((error["code"].as_str(), done.status.code()), (Some("cancelled"), Some(130)), "{made}");
+    assert_eq!(shell.prints(&["snapshot", "list", "-q"]), made["id"].as_str().unwrap());
 }
 
 /// A QEMU that greets and never answers.
@@ -151,16 +210,14 @@ fn ctrl_c_ends_a_call_that_waits_for_a_vmm() {
     let register = ["instance", "register", "web", "qemu", "--directory", "off", "--api-socket", "qmp"];
     shell.prints(&register);
     let vmm = UnixListener::bind(shell.at("qmp")).unwrap();
-    let mut command = shell.command(env!("CARGO_BIN_EXE_libhypeman"));
-    let command = command.args(["snapshot", "create", "web"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let waiting = command.spawn().unwrap();
+    let mut command = shell.command(&["snapshot", "create", "web"]);
+    let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut client = vmm.accept().unwrap().0;
     let greeting = r#"{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}"#;
     writeln!(client, "{greeting}").unwrap();
     // Its first question: from now on it waits for the answer.
     client.read_exact(&mut [0; 1]).unwrap();
-    let interrupt = Command::new("kill").args(["-INT", &waiting.id().to_string()]).status().unwrap();
-    assert!(interrupt.success());
+    kill(Pid::from_raw(waiting.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     let ended = waiting.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert_eq!((ended.status.code(), said.lines().count(), ended.stdout.len()), (Some(130), 1, 0), "{said}");
@@ -170,19 +227,14 @@ fn ctrl_c_ends_a_call_that_waits_for_a_vmm() {
 #[test]
 fn on_a_terminal_a_bar_shows_how_far_it_is_and_elsewhere_none() {
     let shell = Shell::new();
-    let mut word = 1_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (word >> 56) as u8
-    })
-    .take(8 << 20)
-    .collect();
-    fs::write(shell.home.path().join("asleep/snapshots/snapshot-latest/memory"), noise).unwrap();
+    fs::write(shell.home.path().join("asleep/snapshots/snapshot-latest/memory"), noise(8 << 20)).unwrap();
     shell.prints(&["instance", "register", "web", "qemu", "--directory", "asleep"]);
     let create = ["snapshot", "create", "web", "--compression-level", "19"];
     // `script` gives the command a terminal.
     let line = format!("stty cols 100; {} {}", env!("CARGO_BIN_EXE_libhypeman"), create.join(" "));
-    let shown = shell.command("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+    let mut terminal = Command::new("script");
+    terminal.env("HYPEMAN_DATA_DIR", shell.home.path().join("data")).current_dir(shell.home.path());
+    let shown = terminal.args(["-qec", &line, "/dev/null"]).output().unwrap();
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("compressing") && shown.contains("MiB/"), "{shown:?}");
     // Said nothing but the id: `prints` looks at stderr, too.

@@ -32,11 +32,11 @@ impl Cancel {
 /// The part of a call that a [`Progress`] speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Checks, locks, and copies of what the guest does not write. The VM runs.
+    /// Checks, locks, and copies of what the guest does not write: the VM runs. Or a VMM loads what was restored.
     Preparing,
-    /// The VMM writes the guest's memory. The VM is paused.
+    /// The VMM writes the guest's memory, for which the VM is paused; or a restore or fork puts memory into place.
     SavingMemory,
-    /// Disks are cloned or copied. The VM is paused.
+    /// Disks are cloned or copied; for a create, the VM is paused.
     CopyingDisks,
     /// The snapshot is made durable. The VM runs again.
     Syncing,

@@ -118,6 +118,10 @@ impl Hypeman {
         if data_dir.as_os_str().is_empty() {
             return Err(Error::new(Kind::InvalidRequest, "the data directory must not be an empty path"));
         }
+        if data_dir.as_os_str().as_encoded_bytes().contains(&0) {
+            let why = format!("the data directory must not have a NUL in its path, got {data_dir:?}");
+            return Err(Error::new(Kind::InvalidRequest, why).at(data_dir));
+        }
         if let Some(compression) = &options.compression {
             compression.settings().map_err(|error| error.context("default compression"))?;
         }

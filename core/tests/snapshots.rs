@@ -196,3 +196,16 @@ fn a_read_only_open_reads_and_refuses_to_write() {
     assert_eq!(reader.instances().get("web").unwrap().name, "web");
     assert_eq!(reader.snapshots().delete(&made.id).unwrap_err().kind(), Kind::Permission);
 }
+
+#[test]
+fn every_directory_of_a_store_is_drawn_in_the_manual() {
+    let at = tempfile::tempdir().unwrap();
+    drop(Hypeman::open(at.path()).unwrap());
+    let manual = include_str!("../../docs/format.md");
+    let entries: Vec<_> = fs::read_dir(at.path().join("snapshots/.libhypeman")).unwrap().collect();
+    assert!(entries.len() > 10);
+    for entry in entries {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(manual.contains(&format!("\n{name}/")), "docs/format.md does not draw {name}/");
+    }
+}

@@ -36,15 +36,18 @@ pub extern "C" fn hypeman_cancel_free(cancel: Option<Box<Cancel>>) {
 
 /// A part of a call.
 ///
-/// For hypeman_snapshot_create in the order of their numbers; COMPRESSING is reported by hypeman_snapshot_wait.
+/// hypeman_snapshot_create reports the first four in the order of their numbers, and with offload_memory COMPRESSING
+/// before SYNCING. hypeman_snapshot_restore and hypeman_snapshot_fork report SAVING_MEMORY and COPYING_DISKS while they
+/// put files into place, and PREPARING while the VMM loads. hypeman_snapshot_wait and hypeman_finish report COMPRESSING,
+/// hypeman_snapshot_verify VERIFYING.
 #[repr(i32)]
 #[derive(Clone, Copy)]
 pub enum ProgressPhase {
-    /// Checks, locks, and copies of what the guest does not write. The VM runs.
+    /// Checks, locks, and copies of what the guest does not write: the VM runs. Or a VMM loads what was restored.
     Preparing = 1,
-    /// The VMM writes the guest's memory. The VM is paused.
+    /// The VMM writes the guest's memory, for which the VM is paused; or memory is put into place.
     SavingMemory = 2,
-    /// Disks are cloned or copied. The VM is paused.
+    /// Disks are cloned or copied; for a create, the VM is paused.
     CopyingDisks = 3,
     /// The snapshot is made durable. The VM runs again.
     Syncing = 4,

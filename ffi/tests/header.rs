@@ -1,5 +1,6 @@
 //! include/hypeman.h is what cbindgen makes of the sources, and says what core says.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use hypeman_core::Kind;
@@ -157,4 +158,38 @@ fn what_is_not_said_is_noticed() {
     );
     assert_eq!(unsaid("Returns how large it is.", "uint64_t hypeman_x_size(void)"), ["the unit"]);
     assert_eq!(unsaid("Frees one of these.", "void hypeman_x_free(struct hypeman_x *x)"), ["what NULL does"]);
+}
+
+/// What C++ has in another form (the kind as an enumeration, metrics as a struct), or has no use for.
+const NOT_FOR_CPP: [&str; 4] =
+    ["hypeman_selftest_panic", "hypeman_metrics_to_json", "kind_name", "struct_size"];
+
+#[test]
+fn everything_of_the_c_api_is_in_the_cpp_header() {
+    let header = made();
+    let cpp = cpp();
+    let words: BTreeSet<_> = cpp.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let is_missing = |name: &&str| !words.contains(name) && !NOT_FOR_CPP.contains(name);
+    let functions = functions(&header);
+    let functions = functions.iter().map(|(_, declaration)| declared_as(declaration).1);
+    let fields = header.split("typedef struct ").skip(1).filter_map(|part| part.split_once("\n}"));
+    let fields = fields.filter_map(|(written, _)| written.split_once(" {\n"));
+    let fields = fields.flat_map(|(_, fields)| names(fields)).filter(|name| *name != "reserved");
+    let of_an_enumeration = ["HYPEMAN_KIND_", "HYPEMAN_PHASE_", "HYPEMAN_EXTENT_KIND_", "HYPEMAN_LOG_LEVEL_"];
+    let constants = header.lines().filter_map(|line| line.trim().split_once(" = ")).map(|(name, _)| name);
+    let constants = constants.filter(|name| of_an_enumeration.iter().any(|family| name.starts_with(family)));
+    let missing: Vec<_> = functions.chain(fields).chain(constants).filter(is_missing).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// hypeman.hpp and the parts of it.
+fn cpp() -> String {
+    let parts = std::fs::read_dir(path().with_extension("")).unwrap().map(|part| part.unwrap().path());
+    parts.chain([path().with_extension("hpp")]).map(|part| std::fs::read_to_string(part).unwrap()).collect()
+}
+
+/// The names of the fields of a struct: each is declared behind what is said of it.
+fn names(fields: &str) -> impl Iterator<Item = &str> {
+    let declarations = fields.split("*/").skip(1).filter_map(|rest| rest.split_once(';'));
+    declarations.filter_map(|(declaration, _)| declaration.rsplit([' ', '*']).next())
 }

@@ -35,6 +35,8 @@ public:
         if (const char *path = hypeman_error_path(raw)) made.path_ = path;
         if (const char *id = hypeman_error_id(raw)) made.id_ = id;
         made.system_ = hypeman_error_errno(raw);
+        const std::unique_ptr<char, decltype(&hypeman_string_free)> json(hypeman_error_to_json(raw), hypeman_string_free);
+        if (json) made.json_ = json.get();
         return made;
     }
 
@@ -48,6 +50,10 @@ public:
     const std::optional<std::string> &id() const noexcept { return id_; }
     // The error number of the operating system, or 0 where there is none.
     int system_error_number() const noexcept { return system_; }
+    // All of it as JSON; "" for an error that this header makes, such as of a text with a NUL in it.
+    const std::string &to_json() const noexcept { return json_; }
+    // The HTTP status that a server would answer, such as 404.
+    int http_status() const noexcept { return hypeman_status_http(status_); }
 
 private:
     hypeman_status status_;
@@ -55,6 +61,7 @@ private:
     std::optional<std::filesystem::path> path_;
     std::optional<std::string> id_;
     int system_ = 0;
+    std::string json_;
 };
 
 namespace detail {
@@ -69,6 +76,8 @@ inline const char *text(const std::optional<std::filesystem::path> &given) {
     return given ? text(given->native()) : nullptr;
 }
 
+// A text of an object's; "" of one that was moved from.
+inline std::string lent(const char *borrowed) { return borrowed ? borrowed : ""; }
 inline std::optional<std::string> optional(const char *borrowed) {
     return borrowed ? std::optional<std::string>(borrowed) : std::nullopt;
 }

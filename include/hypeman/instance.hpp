@@ -27,12 +27,12 @@ class Instance {
 public:
     explicit Instance(std::shared_ptr<const hypeman_instance> raw) : raw_(std::move(raw)) {}
 
-    std::string id() const { return hypeman_instance_id(raw()); }
-    std::string name() const { return hypeman_instance_name(raw()); }
-    std::string hypervisor() const { return hypeman_instance_hypervisor(raw()); }
-    std::string state() const { return hypeman_instance_state(raw()); }
-    std::string origin() const { return hypeman_instance_origin(raw()); }
-    std::string created_at() const { return hypeman_instance_created_at(raw()); }
+    std::string id() const { return detail::lent(hypeman_instance_id(raw())); }
+    std::string name() const { return detail::lent(hypeman_instance_name(raw())); }
+    std::string hypervisor() const { return detail::lent(hypeman_instance_hypervisor(raw())); }
+    std::string state() const { return detail::lent(hypeman_instance_state(raw())); }
+    std::string origin() const { return detail::lent(hypeman_instance_origin(raw())); }
+    std::string created_at() const { return detail::lent(hypeman_instance_created_at(raw())); }
     std::optional<std::filesystem::path> api_socket() const {
         return detail::optional_path(hypeman_instance_api_socket(raw()));
     }

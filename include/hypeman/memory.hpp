@@ -42,8 +42,8 @@ class Memory {
 public:
     explicit Memory(std::shared_ptr<const hypeman_memory> raw) : raw_(std::move(raw)) {}
 
-    std::string snapshot_id() const { return hypeman_memory_snapshot_id(raw()); }
-    std::filesystem::path path() const { return hypeman_memory_path(raw()); }
+    std::string snapshot_id() const { return detail::lent(hypeman_memory_snapshot_id(raw())); }
+    std::filesystem::path path() const { return detail::lent(hypeman_memory_path(raw())); }
     std::uint64_t size_bytes() const { return hypeman_memory_size_bytes(raw()); }
     // Fills `length` bytes from byte `offset` of the image; returns how many: fewer only where the image ends.
     std::size_t read(std::uint64_t offset, void *buffer, std::size_t length) const {
@@ -89,14 +89,15 @@ struct PagerMetrics {
 };
 
 // Serves the memory of a snapshot to VMs that run already, until it is stopped, its data directory is closed, or the last
-// copy is gone.
+// copy is gone. It keeps the data directory open: VMs must not lose their memory because the Hypeman went out of scope.
 class Pager {
 public:
-    explicit Pager(std::shared_ptr<const hypeman_pager> raw) : raw_(std::move(raw)) {}
+    explicit Pager(std::shared_ptr<const hypeman_pager> raw, std::shared_ptr<const hypeman_handle> handle = nullptr)
+        : handle_(std::move(handle)), raw_(std::move(raw)) {}
 
-    std::string snapshot_id() const { return hypeman_pager_snapshot_id(raw()); }
+    std::string snapshot_id() const { return detail::lent(hypeman_pager_snapshot_id(raw())); }
     // Where VMs connect.
-    std::filesystem::path socket() const { return hypeman_pager_socket(raw()); }
+    std::filesystem::path socket() const { return detail::lent(hypeman_pager_socket(raw())); }
     PagerMetrics metrics() const {
         const auto found = detail::made(hypeman_metrics_free, hypeman_pager_metrics, raw());
         const hypeman_metrics *raw = found.get();
@@ -127,6 +128,7 @@ public:
     const hypeman_pager *raw() const noexcept { return raw_.get(); }
 
 private:
+    std::shared_ptr<const hypeman_handle> handle_; // goes after the pager
     std::shared_ptr<const hypeman_pager> raw_;
 };
 

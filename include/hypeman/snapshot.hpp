@@ -28,18 +28,18 @@ class Snapshot {
 public:
     explicit Snapshot(std::shared_ptr<const hypeman_snapshot> raw) : raw_(std::move(raw)) {}
 
-    std::string id() const { return hypeman_snapshot_id(raw()); }
-    std::string created_at() const { return hypeman_snapshot_created_at(raw()); }
+    std::string id() const { return detail::lent(hypeman_snapshot_id(raw())); }
+    std::string created_at() const { return detail::lent(hypeman_snapshot_created_at(raw())); }
     std::chrono::system_clock::time_point created_at_time() const {
         return std::chrono::system_clock::time_point(
             std::chrono::milliseconds(hypeman_snapshot_created_at_unix_ms(raw())));
     }
     Kind kind() const { return static_cast<Kind>(hypeman_snapshot_kind(raw())); }
-    std::string kind_name() const { return hypeman_snapshot_kind_name(raw()); }
+    std::string kind_name() const { return detail::lent(hypeman_snapshot_kind_name(raw())); }
     std::uint64_t size_bytes() const { return hypeman_snapshot_size_bytes(raw()); }
-    std::string source_hypervisor() const { return hypeman_snapshot_source_hypervisor(raw()); }
-    std::string source_instance_id() const { return hypeman_snapshot_source_instance_id(raw()); }
-    std::string source_instance_name() const { return hypeman_snapshot_source_instance_name(raw()); }
+    std::string source_hypervisor() const { return detail::lent(hypeman_snapshot_source_hypervisor(raw())); }
+    std::string source_instance_id() const { return detail::lent(hypeman_snapshot_source_instance_id(raw())); }
+    std::string source_instance_name() const { return detail::lent(hypeman_snapshot_source_instance_name(raw())); }
     std::optional<std::uint64_t> compressed_size_bytes() const {
         return detail::present(hypeman_snapshot_compressed_size_bytes, raw());
     }
@@ -139,7 +139,7 @@ class Verification {
 public:
     explicit Verification(std::shared_ptr<const hypeman_verification> raw) : raw_(std::move(raw)) {}
 
-    std::string snapshot_id() const { return hypeman_verification_snapshot_id(raw()); }
+    std::string snapshot_id() const { return detail::lent(hypeman_verification_snapshot_id(raw())); }
     bool is_good() const { return hypeman_verification_is_good(raw()) != 0; }
     std::vector<VerifiedFile> files() const {
         std::vector<VerifiedFile> files;

@@ -251,7 +251,7 @@ impl Handle {
         let threads = self.threads.clone();
         // As in `memory`.
         self.run(env, Threads::long, move |hm| {
-            Ok(Pager::new(hm.snapshots().serve_memory(&id, &arguments.into())?, threads))
+            Ok(Pager::new(hm.snapshots().serve_memory(&id, &arguments.into())?, hm.clone(), threads))
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hypeman_core::Result;
+use hypeman_core::{Hypeman, Result};
 use napi::Env;
 use napi::bindgen_prelude::ToNapiValue;
 use napi_derive::napi;
@@ -16,12 +16,15 @@ use crate::threads::{Start, Threads};
 #[napi]
 pub struct Pager {
     pager: Arc<hypeman_core::Pager>,
+    /// Keeps the data directory open: VMs must not lose their memory because JavaScript's garbage collector took the
+    /// `Hypeman` away.
+    _hm: Hypeman,
     threads: Threads,
 }
 
 impl Pager {
-    pub fn new(pager: hypeman_core::Pager, threads: Threads) -> Self {
-        Self { pager: Arc::new(pager), threads }
+    pub fn new(pager: hypeman_core::Pager, hm: Hypeman, threads: Threads) -> Self {
+        Self { pager: Arc::new(pager), _hm: hm, threads }
     }
 
     fn ask<'e, T: ToNapiValue + Send + 'static>(

@@ -49,6 +49,22 @@ test('one signal serves many calls: the end of one does not free the others of i
   await assert.rejects(long, { name: 'AbortError' })
 })
 
+test('a signal that very many calls share warns of nothing and ends all of them', async t => {
+  const hm = store(t)
+  const { vm } = await silent(t, hm)
+  const { signal, abort } = controller()
+  const warnings = []
+  const warned = warning => warnings.push(warning.name)
+  process.on('warning', warned)
+  t.after(() => process.off('warning', warned))
+  const calls = Array.from({ length: 20 }, () => hm.instances.snapshots.create(vm.id, standby, { signal }))
+  assert.equal(getEventListeners(signal, 'abort').length, 1)
+  abort()
+  for (const { reason } of await Promise.allSettled(calls)) assert.equal(reason.name, 'AbortError')
+  assert.deepEqual(getEventListeners(signal, 'abort').length, 0)
+  assert.deepEqual(warnings, [])
+})
+
 test('AbortSignal.timeout rejects with its TimeoutError, and timeout with code timeout', async t => {
   const hm = store(t)
   const { vm } = await silent(t, hm)
@@ -65,6 +81,24 @@ test('a listener that throws ends the call with what it threw', async t => {
     throw thrown
   }
   await assert.rejects(hm.instances.snapshots.create(vm.id, standby, { onProgress }), error => error === thrown)
+})
+
+test('what a listener throws when the call is as good as over is not lost', async t => {
+  const hm = store(t)
+  const vm = await stopped(t, hm)
+  const tooLate = new Error('too late')
+  let heard = 0
+  for (let i = 0; i < 20; i++) {
+    let thrown
+    const onProgress = ({ phase }) => {
+      if (phase !== 'syncing') return
+      heard++
+      throw (thrown = tooLate)
+    }
+    const made = hm.instances.snapshots.create(vm.id, { kind: 'Stopped' }, { onProgress })
+    assert.equal(await made.then(() => undefined, error => error), thrown)
+  }
+  assert.ok(heard > 0)
 })
 
 test('no timeout is too long, and none is needed', async t => {

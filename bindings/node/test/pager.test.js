@@ -7,7 +7,13 @@ const net = require('node:net')
 const path = require('node:path')
 const { test } = require('node:test')
 const { setTimeout: sleep } = require('node:timers/promises')
+const { setFlagsFromString } = require('node:v8')
+const { runInNewContext } = require('node:vm')
+const { Hypeman } = require('..')
 const { directory, standby, standbyDirectory, store } = require('./fixture')
+
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc')
 
 // A snapshot with memory that has pages.
 async function paged(t, hm) {
@@ -66,6 +72,20 @@ test('options are those of the core, and checked by it', async t => {
   if (Symbol.asyncDispose) await pager[Symbol.asyncDispose]()
   else await pager.stop()
   assert.ok(!fs.existsSync(socket))
+})
+
+test('a pager outlives a handle that is forgotten', async t => {
+  const dataDir = path.join(directory(t), 'data')
+  const hm = new Hypeman({ dataDir })
+  const { id } = await paged(t, hm)
+  await hm.close()
+  const pager = await new Hypeman({ dataDir }).snapshots.serveMemory(id)
+  t.after(() => pager.stop())
+  for (let i = 0; i < 5; i++) {
+    gc()
+    await sleep(20)
+  }
+  await assert.rejects(pager.wait({ timeout: 1 }), coded('timeout'))
 })
 
 test('a pager ends with its handle, and memory without pages is not served', async t => {

@@ -64,7 +64,7 @@ test('workers and the main thread have the same data directory open at once', as
   assert.deepEqual((await hm.snapshots.list()).map(({ id }) => id).sort(), made.sort())
 })
 
-test('a panic becomes an internal error, on the caller\'s thread and on ours, and stderr stays empty', async t => {
+test('a panic becomes an internal error, on the thread of the caller and on ours, and stderr stays empty', async t => {
   const { stdout, stderr } = await node(
     `const native = require('./loader')
      const handle = native.open({ dataDir: process.env.DATA_DIR }).value

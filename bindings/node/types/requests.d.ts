@@ -47,12 +47,12 @@ export interface CallOptions {
   signal?: AbortSignal
   /** Milliseconds after which the call ends with `timeout`. Default: no limit. */
   timeout?: number
-  /** Hears how far the call has come, a few times a second at most. To throw in it ends the call with what it threw. */
+  /** Hears how far the call has come, a few times a second at most. To throw in it rejects the call with what it threw, and ends it if it runs still. */
   onProgress?: (progress: Progress) => void
 }
 
 export interface Progress {
-  /** `saving_memory` and `copying_disks` are the ones in which the VM is paused. */
+  /** Of a create, `saving_memory` and `copying_disks` are the ones in which the VM is paused. */
   phase: 'preparing' | 'saving_memory' | 'copying_disks' | 'syncing' | 'compressing' | 'verifying'
   /** Bytes of this phase that are done. */
   bytes_done: number

@@ -1,9 +1,9 @@
-//! The gate: the one way from Python into core. The GIL is released, panics stay inside, and a long call answers
+//! The gate: the one way from Python into core. The GIL is released, panics stay inside, and whatever may wait answers
 //! Ctrl-C.
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hypeman_core::panic::guard;
@@ -55,6 +55,26 @@ pub(crate) fn short<T: Send>(py: Python<'_>, call: impl FnOnce() -> Result<T> + 
     py.detach(|| guard(call)).map_err(|error| raised(py, &error))
 }
 
+/// Runs a call that nothing can cancel but that may have to wait, for a VMM or another process, on a thread of its own.
+/// What a signal raises meanwhile is raised at once; the call comes to its end by itself, and no one gets its result.
+pub(crate) fn apart<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> PyResult<T> {
+    let (teller, mut news) = mpsc::channel();
+    start(py, move || {
+        let _ = teller.send(guard(work));
+    })?;
+    loop {
+        let news = &mut news;
+        match py.detach(move || news.recv_timeout(SIGNAL_CHECK)) {
+            Ok(outcome) => return outcome.map_err(|error| raised(py, &error)),
+            Err(RecvTimeoutError::Disconnected) => return Err(raised(py, &vanished())),
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+        }
+    }
+}
+
 /// Runs a call that may take minutes on a thread of its own, which has ended when this returns. The calling thread
 /// hears of progress and of signals meanwhile; what either raises cancels the call.
 pub(crate) fn long<T: Send + 'static>(
@@ -76,24 +96,17 @@ pub(crate) fn long<T: Send + 'static>(
             Err(_) => ControlFlow::Break(()),
         });
     }
-    let worker = thread::Builder::new()
-        .name("libhypeman-call".to_owned())
-        .spawn(move || {
-            // Fails only when no one listens any more, and then no one misses it.
-            let _ = teller.send(News::Done(guard(|| work(call))));
-        })
-        .map_err(|error| {
-            raised(py, &Error::new(Kind::Io, format!("cannot start a thread for the call: {error}")))
-        })?;
+    let worker = start(py, move || {
+        // Fails only when no one listens any more, and then no one misses it.
+        let _ = teller.send(News::Done(guard(|| work(call))));
+    })?;
 
     let mut raise = None;
     let outcome = loop {
         let news = &mut news;
         let trouble = match py.detach(move || news.recv_timeout(SIGNAL_CHECK)) {
             Ok(News::Done(outcome)) => break outcome,
-            Err(RecvTimeoutError::Disconnected) => {
-                break Err(Error::new(Kind::Internal, "the thread of the call ended without a result"));
-            }
+            Err(RecvTimeoutError::Disconnected) => break Err(vanished()),
             _ if raise.is_some() => continue,
             Err(RecvTimeoutError::Timeout) => py.check_signals(),
             Ok(News::Progress(step)) => tell(py, progress.as_ref(), step),
@@ -109,6 +122,16 @@ pub(crate) fn long<T: Send + 'static>(
         Some(exception) => Err(exception),
         None => outcome.map_err(|error| raised(py, &error)),
     }
+}
+
+fn start(py: Python<'_>, work: impl FnOnce() + Send + 'static) -> PyResult<JoinHandle<()>> {
+    thread::Builder::new().name("libhypeman-call".to_owned()).spawn(work).map_err(|error| {
+        raised(py, &Error::new(Kind::Io, format!("cannot start a thread for the call: {error}")))
+    })
+}
+
+fn vanished() -> Error {
+    Error::new(Kind::Internal, "the thread of the call ended without a result")
 }
 
 enum News<T> {

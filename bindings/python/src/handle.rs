@@ -44,11 +44,12 @@ impl Handle {
         log: Py<PyAny>,
         offload_memory: bool,
     ) -> PyResult<Self> {
-        let hm = gate::short(py, || {
+        let durability = gate::short(py, || Durability::parse(durability))?;
+        let hm = gate::apart(py, move || {
             let options = Options {
                 read_only,
                 compression: compression.map(arguments::compression),
-                durability: Durability::parse(durability)?,
+                durability,
                 threads: arguments::threads(threads)?,
                 allow_network_fs,
                 owns_server_instances,
@@ -76,8 +77,9 @@ impl Handle {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        gate::short(py, || {
-            self.hm.close();
+        let hm = self.hm.clone();
+        gate::apart(py, move || {
+            hm.close();
             Ok(())
         })
     }
@@ -109,20 +111,24 @@ impl Handle {
             staging_directory_in_vmm,
             exclusive_snapshots,
         };
-        results::instance(py, gate::short(py, || self.hm.instances().register(&request))?)
+        let hm = self.hm.clone();
+        results::instance(py, gate::apart(py, move || hm.instances().register(&request))?)
     }
 
-    fn get_instance<'py>(&self, py: Python<'py>, id: &str) -> Object<'py> {
-        results::instance(py, gate::short(py, || self.hm.instances().get(id))?)
+    fn get_instance<'py>(&self, py: Python<'py>, id: String) -> Object<'py> {
+        let hm = self.hm.clone();
+        results::instance(py, gate::apart(py, move || hm.instances().get(&id))?)
     }
 
     fn list_instances<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let instances = gate::short(py, || self.hm.instances().list())?;
+        let hm = self.hm.clone();
+        let instances = gate::apart(py, move || hm.instances().list())?;
         instances.into_iter().map(|instance| results::instance(py, instance)).collect()
     }
 
-    fn unregister(&self, py: Python<'_>, id: &str) -> PyResult<()> {
-        gate::short(py, || self.hm.instances().unregister(id))
+    fn unregister(&self, py: Python<'_>, id: String) -> PyResult<()> {
+        let hm = self.hm.clone();
+        gate::apart(py, move || hm.instances().unregister(&id))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of create()")]
@@ -239,8 +245,9 @@ impl Handle {
         results::snapshot(py, gate::short(py, || self.hm.snapshots().get(id))?)
     }
 
-    fn delete(&self, py: Python<'_>, id: &str) -> PyResult<()> {
-        gate::short(py, || self.hm.snapshots().delete(id))
+    fn delete(&self, py: Python<'_>, id: String) -> PyResult<()> {
+        let hm = self.hm.clone();
+        gate::apart(py, move || hm.snapshots().delete(&id))
     }
 
     fn wait<'py>(
@@ -286,15 +293,17 @@ impl Handle {
         results::verify_report(py, report)
     }
 
-    fn memory(&self, py: Python<'_>, id: &str) -> PyResult<Memory> {
-        gate::short(py, || self.hm.snapshots().memory(id)).map(Memory::new)
+    fn memory(&self, py: Python<'_>, id: String) -> PyResult<Memory> {
+        // Of some files it reads every byte.
+        let hm = self.hm.clone();
+        gate::apart(py, move || hm.snapshots().memory(&id)).map(Memory::new)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the keyword arguments of serve_memory()")]
     fn serve_memory(
-        &self,
+        slf: Py<Self>,
         py: Python<'_>,
-        id: &str,
+        id: String,
         socket: Option<PathBuf>,
         cache_bytes: Option<u64>,
         prefetch: bool,
@@ -311,7 +320,10 @@ impl Handle {
             spin_us: spin_us.unwrap_or(defaults.spin_us),
             cpus,
         };
-        gate::short(py, || self.hm.snapshots().serve_memory(id, &request)).map(Pager::new)
+        let hm = slf.get().hm.clone();
+        // As in `memory`.
+        let pager = gate::apart(py, move || hm.snapshots().serve_memory(&id, &request))?;
+        Ok(Pager::new(pager, slf))
     }
 }
 

@@ -7,7 +7,7 @@ use hypeman_core::Pager as Served;
 use pyo3::prelude::*;
 
 use crate::gate::{self, CancelToken};
-use crate::handle::watch;
+use crate::handle::{Handle, watch};
 use crate::results;
 
 /// Serves the memory of a snapshot.
@@ -15,11 +15,13 @@ use crate::results;
 pub(crate) struct Pager {
     /// A wait goes on with its own share when it is dropped here.
     pager: Arc<Served>,
+    /// Keeps the data directory open: VMs must not lose their memory because the `Hypeman` was forgotten.
+    _handle: Py<Handle>,
 }
 
 impl Pager {
-    pub(crate) fn new(pager: Served) -> Self {
-        Self { pager: Arc::new(pager) }
+    pub(crate) fn new(pager: Served, handle: Py<Handle>) -> Self {
+        Self { pager: Arc::new(pager), _handle: handle }
     }
 }
 
@@ -49,5 +51,12 @@ impl Pager {
 
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         gate::short(py, || self.pager.stop())
+    }
+}
+
+impl Drop for Pager {
+    /// Stops without the GIL: that waits for threads.
+    fn drop(&mut self) {
+        let _ = Python::try_attach(|py| py.detach(|| self.pager.stop()));
     }
 }

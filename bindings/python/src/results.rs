@@ -63,7 +63,9 @@ fn member<'py>(py: Python<'py>, members: &Bound<'py, PyDict>, name: &str) -> Obj
 }
 
 fn moment<'py>(py: Python<'py>, text: &str) -> Object<'py> {
-    types(py)?.getattr(intern!(py, "moment"))?.call1((text,))
+    static MOMENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let find = || py.import("libhypeman._record")?.getattr("moment").map(Bound::unbind);
+    MOMENT.get_or_try_init(py, find)?.bind(py).call1((text,))
 }
 
 fn tuple<'py, T>(py: Python<'py>, items: Vec<T>, convert: fn(Python<'py>, T) -> Object<'py>) -> Object<'py> {

@@ -116,6 +116,50 @@ def test_ctrl_c_ends_a_call_that_waits_for_a_vmm_within_a_second(hm: Hypeman, vm
     assert hm.snapshots.list() == []
 
 
+@pytest.mark.parametrize("call", ["get", "list", "open"])
+def test_ctrl_c_is_answered_within_a_second_while_a_silent_vmm_is_asked_what_it_does(
+    hm: Hypeman, vmm: Callable[..., Instance], tmp_path: Path, call: str
+) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    armed = threading.Event()
+    pressed: list[float] = []
+
+    def interrupt() -> None:
+        if armed.is_set():
+            armed.clear()
+            pressed.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+
+    vm = vmm(interrupt, talks=False)
+    if call == "open":
+        left_paused(hm, vm)
+    calls: dict[str, Callable[[], object]] = {
+        "get": lambda: hm.instances.get(vm.id),
+        "list": hm.instances.list,
+        "open": lambda: Hypeman(hm.data_dir),
+    }
+    armed.set()
+    with pytest.raises(KeyboardInterrupt):
+        calls[call]()
+    assert time.monotonic() - pressed[0] < 1
+
+
+def left_paused(hm: Hypeman, vm: Instance) -> None:
+    """The note of a program that died in a capture of ``vm``, whose VMM is this process."""
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    note = {
+        "snapshot_id": "aaaaaaaaaaaaaaaaaaaaaaaa",
+        "instance_id": vm.id,
+        "hypervisor": "qemu",
+        "api_socket": str(vm.api_socket),
+        "was_running": True,
+        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "peer": {"pid": os.getpid(), "uid": os.getuid(), "start_ticks": ticks},
+    }
+    intents = hm.data_dir / "snapshots" / ".libhypeman" / "intents"
+    (intents / "aaaaaaaaaaaaaaaaaaaaaaaa.json").write_text(json.dumps(note))
+
+
 def test_a_token_ends_a_call_from_another_thread(hm: Hypeman, vmm: Callable[..., Instance]) -> None:
     token, armed = CancelToken(), threading.Event()
     vm = vmm(lambda: token.cancel() if armed.is_set() else None, talks=False)

@@ -1,5 +1,6 @@
 """Serving guest memory: start, metrics, stop."""
 
+import gc
 import socket
 import stat
 import time
@@ -86,6 +87,17 @@ def test_a_pager_ends_with_its_handle(tmp_path: Path, hm: Hypeman, snapshot: Sna
     assert not pager.socket.exists()
     with pytest.raises(ClosedError):
         other.snapshots.serve_memory(snapshot.id)
+
+
+def test_a_pager_outlives_a_handle_that_is_forgotten(hm: Hypeman, snapshot: Snapshot) -> None:
+    pager = Hypeman(hm.data_dir).snapshots.serve_memory(snapshot.id)
+    gc.collect()
+    with pytest.raises(CallTimeoutError):
+        pager.wait(timeout=0.01)
+    place = pager.socket
+    del pager
+    gc.collect()
+    assert not place.exists()
 
 
 def test_memory_without_pages_is_not_served(hm: Hypeman, standby: object) -> None:

@@ -311,6 +311,8 @@ def test_options_are_checked(tmp_path: Path) -> None:
         Hypeman(tmp_path, durability="none")
     with pytest.raises(InvalidRequestError, match="level"):
         Hypeman(tmp_path, compression={"enabled": True, "level": 99})
+    with pytest.raises(InvalidRequestError, match="NUL"):
+        Hypeman("a\0b")
     with pytest.raises(NotFoundError):
         Hypeman(tmp_path / "missing", read_only=True)
 

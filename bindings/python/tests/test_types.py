@@ -21,7 +21,7 @@ from libhypeman import (
     Snapshot,
     SnapshotKind,
     _names,
-    _types,
+    _record,
 )
 
 
@@ -96,15 +96,23 @@ def test_a_dict_is_json_and_leaves_out_what_is_absent() -> None:
     }
 
 
+def test_a_copy_with_another_time_has_that_time_in_its_dict() -> None:
+    text = "2026-03-06T13:56:11.123456789Z"
+    told = dataclasses.replace(snapshot(), created_at=_record.moment(text), _created_at_text=text)
+    assert told.to_dict()["created_at"] == text
+    moved = dataclasses.replace(told, created_at=datetime(2030, 1, 1, tzinfo=timezone.utc))
+    assert moved.to_dict()["created_at"] == "2030-01-01T00:00:00Z"
+
+
 def test_the_members_of_an_enumeration_are_found_by_their_names_in_the_api() -> None:
     assert _names.members(SnapshotKind) == {"Standby": SnapshotKind.STANDBY, "Stopped": SnapshotKind.STOPPED}
 
 
 def test_times_are_in_utc_and_one_before_year_1_is_the_earliest() -> None:
-    read = _types.moment("2026-08-17T15:25:15.123456789Z")
+    read = _record.moment("2026-08-17T15:25:15.123456789Z")
     assert read == datetime(2026, 8, 17, 15, 25, 15, 123456, tzinfo=timezone.utc)
     assert read.utcoffset() == timedelta(0)
-    assert _types.moment("-000001-01-01T00:00:00Z") == datetime.min.replace(tzinfo=timezone.utc)
+    assert _record.moment("-000001-01-01T00:00:00Z") == datetime.min.replace(tzinfo=timezone.utc)
 
 
 def test_compression_and_disks_are_taken_as_dicts_and_a_wrong_key_is_refused() -> None:

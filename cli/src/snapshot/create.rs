@@ -1,12 +1,10 @@
 //! `libhypeman snapshot create`
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use hypeman_core::{CreateSnapshot, SnapshotKind};
 
 use crate::failure::Done;
-use crate::given::{Compression, Limits, pair};
+use crate::given::{Compression, Limits, once, pair};
 use crate::output;
 use crate::session::Session;
 
@@ -38,7 +36,7 @@ impl Create {
         let request = CreateSnapshot {
             kind: SnapshotKind::from(kind.as_str()),
             name,
-            tags: (!tags.is_empty()).then(|| BTreeMap::from_iter(tags)),
+            tags: if tags.is_empty() { None } else { Some(once("tag", tags)?) },
             compression: compression.config(),
         };
         let hm = session.open()?;
@@ -48,12 +46,10 @@ impl Create {
         if !session.as_json {
             output::line(&made.id)?;
         }
-        if !no_wait {
-            session.finish(&hm)?;
-        }
+        let finished = if no_wait { Ok(()) } else { session.finish(&hm) };
         if session.as_json {
             output::json(&hm.snapshots().get(&made.id)?)?;
         }
-        Ok(())
+        Ok(finished?)
     }
 }

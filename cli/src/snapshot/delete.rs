@@ -17,12 +17,15 @@ impl Delete {
     /// Ends at the first that cannot be deleted; those that were are printed.
     pub(crate) fn run(self, session: &Session) -> Done {
         let hm = session.open()?;
-        for id in &self.ids {
+        let mut deleted = Vec::new();
+        let outcome = self.ids.iter().try_for_each(|id| {
             hm.snapshots().delete(id)?;
-            if !session.as_json {
-                output::line(id)?;
-            }
+            deleted.push(id);
+            if session.as_json { Ok(()) } else { output::line(id) }
+        });
+        if session.as_json {
+            output::json(&deleted)?;
         }
-        if session.as_json { output::json(&self.ids) } else { Ok(()) }
+        outcome
     }
 }

@@ -1,13 +1,12 @@
 //! `libhypeman snapshot fork`
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use hypeman_core::ForkSnapshot;
 
 use crate::failure::Done;
-use crate::given::{Limits, Loading, absolute, moved};
+use crate::given::{Limits, Loading, absolute, moved, once};
 use crate::output;
 use crate::session::Session;
 
@@ -33,7 +32,7 @@ impl Fork {
     pub(crate) fn run(self, session: &Session) -> Done {
         let Self { snapshot, name, directory, disks, loading, limits } = self;
         let request =
-            ForkSnapshot { name, directory, disks: BTreeMap::from_iter(disks), restore: loading.request()? };
+            ForkSnapshot { name, directory, disks: once("disk", disks)?, restore: loading.request()? };
         let hm = session.open()?;
         let made = session.watch(Some(limits), |call| hm.snapshots().fork(&snapshot, &request, call))?;
         if session.as_json { output::json(&made) } else { output::line(&made.id) }

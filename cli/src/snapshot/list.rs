@@ -19,7 +19,7 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) fn run(self, session: &Session) -> Done {
-        let found = session.look()?.snapshots().list(&self.filter.filter())?;
+        let found = session.look()?.snapshots().list(&self.filter.filter()?)?;
         if session.as_json {
             return output::json(&found.iter().map(AsRef::as_ref).collect::<Vec<&Snapshot>>());
         }

@@ -304,6 +304,9 @@ pub(crate) const MEMORY_FILES: [&str; 4] = [
 /// Where the VMM's files lie in an instance directory and in a payload.
 pub(crate) const CAPTURE_DIRECTORY: &str = "snapshots/snapshot-latest";
 
+/// How the names of directories begin, beside that one, out of which a VMM loads an image with another configuration.
+pub(crate) const LOAD_DIRECTORY: &str = ".libhypeman-load-";
+
 /// How long a VMM may take for an operation on `bytes` of guest memory: a minute, and a second for each 16 MiB.
 pub(crate) const fn patience(bytes: u64) -> Duration {
     Duration::from_secs(60 + bytes / (16 << 20))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::call::{Call, Phase};
 use crate::copy::{Task, copy_all};
 use crate::error::{Error, Kind, Result};
-use crate::hypervisor::CAPTURE_DIRECTORY;
+use crate::hypervisor::{CAPTURE_DIRECTORY, LOAD_DIRECTORY};
 use crate::instances::Found;
 use crate::store::sidecar::OutsideDisk;
 use crate::sys::dir::{Dir, EntryKind};
@@ -256,7 +256,8 @@ fn is_skipped(relative: &Path, extent: Extent) -> bool {
     let name = relative.file_name().unwrap_or_default().to_string_lossy();
     let is_temporary =
         [".sock", ".lz4.tmp", ".zst.tmp", ".unshare.tmp"].iter().any(|end| name.ends_with(end))
-            || (name.starts_with(".metadata-") && name.ends_with(".tmp"));
+            || (name.starts_with(".metadata-") && name.ends_with(".tmp"))
+            || name.starts_with(LOAD_DIRECTORY);
     is_temporary
         || relative == Path::new("logs")
         || relative == Path::new("snapshots/snapshot-base")
@@ -269,9 +270,15 @@ mod tests {
 
     #[test]
     fn sockets_logs_and_leftovers_stay_behind() {
-        for skipped in
-            ["logs", "ch.sock", "a/b.sock", ".metadata-1.tmp", "memory.zst.tmp", "snapshots/snapshot-base"]
-        {
+        for skipped in [
+            "logs",
+            "ch.sock",
+            "a/b.sock",
+            ".metadata-1.tmp",
+            "memory.zst.tmp",
+            "snapshots/snapshot-base",
+            "snapshots/.libhypeman-load-7",
+        ] {
             assert!(is_skipped(Path::new(skipped), Extent::Whole), "{skipped}");
         }
         for kept in ["overlay.raw", "a/logs", "metadata.json", "snapshots", CAPTURE_DIRECTORY] {

@@ -111,6 +111,11 @@ impl Record {
         if !wire.id.is_empty() && wire.id != id {
             return Err(damaged(&format!("it says that it is the record of {:?}", wire.id)));
         }
+        let sizes = [Some(wire.size_bytes), wire.compressed_size_bytes, wire.uncompressed_size_bytes];
+        if let Some(size) = sizes.into_iter().flatten().find(|size| i64::try_from(*size).is_err()) {
+            // The API's sizes are int64: whoever takes them at their word could not read this.
+            return Err(damaged(&format!("no size can be {size} bytes")));
+        }
         let snapshot = Snapshot {
             id: id.to_owned(),
             created_at: wire.created_at,
@@ -296,6 +301,7 @@ mod tests {
             VENDOR.replace("\"id\": \"abc\"", "\"id\": \"evil\""),
             VENDOR.replace("\"SourceHypervisor\"", "\"source_hypervisor\""),
             VENDOR.replace("\"size_bytes\": 123", "\"size_bytes\": -1"),
+            VENDOR.replace("\"size_bytes\": 123", "\"size_bytes\": 9223372036854775808"),
             VENDOR.replace("\"Newer\"", "\"ID\""),
             VENDOR.replace("\"id\": \"abc\"", "\"ID\": \"abc\""),
             "[]".to_owned(),

@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Kind, Result};
 
+/// Seconds to 0000-01-01T00:00:00Z: RFC 3339 can write no earlier time, and no later one than clocks here can.
+const YEAR_ZERO: i64 = -62_167_219_200;
+
 /// A point in time with nanoseconds, written as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(jiff::Timestamp);
@@ -39,9 +42,13 @@ impl FromStr for Timestamp {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        text.parse()
-            .map(Self)
-            .map_err(|e| Error::new(Kind::Corrupt, format!("{text:?} is not an RFC 3339 time: {e}")))
+        let refuse =
+            |why: String| Error::new(Kind::Corrupt, format!("{text:?} is not an RFC 3339 time: {why}"));
+        let parsed: jiff::Timestamp = text.parse().map_err(|e: jiff::Error| refuse(e.to_string()))?;
+        if parsed.as_second() < YEAR_ZERO {
+            return Err(refuse("it is before the year 0".to_owned()));
+        }
+        Ok(Self(parsed))
     }
 }
 
@@ -68,5 +75,14 @@ mod tests {
         assert_eq!(time.to_string(), "2026-08-17T15:25:15.123456789Z");
         assert_eq!("2026-03-06T13:56:11Z".parse::<Timestamp>().unwrap().to_string(), "2026-03-06T13:56:11Z");
         assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn a_time_that_rfc_3339_could_not_write_is_none() {
+        let first: Timestamp = "0000-01-01T00:00:00Z".parse().unwrap();
+        assert_eq!(first.to_string(), "0000-01-01T00:00:00Z");
+        for early in ["-000001-12-31T23:59:59Z", "0000-01-01T00:00:00+01:00"] {
+            assert_eq!(early.parse::<Timestamp>().unwrap_err().kind(), Kind::Corrupt, "{early}");
+        }
     }
 }

@@ -50,6 +50,19 @@ static void every_field_is_there(const hypeman::Snapshot &s)
     CHECK(s.to_json().find(s.id()) != std::string::npos);
 }
 
+static void what_was_moved_from_is_empty(hypeman::Snapshot snapshot, hypeman::Instance vm, const fs::path &data_dir)
+{
+    hypeman::Hypeman again(data_dir);
+    const hypeman::Snapshot kept = std::move(snapshot);
+    const hypeman::Instance vm_kept = std::move(vm);
+    const hypeman::Hypeman again_kept = std::move(again);
+    every_field_is_there(kept);
+    CHECK(snapshot.id().empty() && snapshot.kind_name().empty() && snapshot.tags().empty() && !snapshot.name());
+    CHECK(vm.id().empty() && vm.state().empty() && vm.disks().empty() && !vm.directory());
+    CHECK(again.data_dir().empty() && again_kept.data_dir() == data_dir);
+    refused("invalid_request", [&] { again.snapshots().list(); });
+}
+
 static void a_call_can_be_ended(const hypeman::Hypeman &hm)
 {
     const auto create = [&](const hypeman::Call &call) {
@@ -97,6 +110,8 @@ int main(int argc, char **argv)
 
     std::vector<hypeman::Snapshot> found = hm->snapshots().list({Kind::Stopped, {}, {}, {{"team", "backend"}}});
     CHECK(found.size() == 1 && hm->snapshots().list({Kind::Standby}).empty());
+    refused("invalid_request", [&] { hm->snapshots().list({Kind::Unknown}); });
+    what_was_moved_from_is_empty(made, hm->instances().get("vm1"), work / "data");
     every_field_is_there(hm->snapshots().get(made.id()));
     every_field_is_there(hm->snapshots().wait(made.id()));
     const hypeman::Inspection inspection = hm->snapshots().inspect(made.id());
@@ -110,6 +125,8 @@ int main(int argc, char **argv)
     hm->snapshots().remove(made.id());
     const hypeman::Error gone = refused("not_found", [&] { hm->snapshots().get(made.id()); });
     CHECK(gone.id() == made.id() && gone.status() == HYPEMAN_STATUS_NOT_FOUND);
+    CHECK(gone.to_json().find("\"not_found\"") != std::string::npos);
+    CHECK(gone.http_status() == 404 && hypeman::version() == HYPEMAN_VERSION);
     hm->instances().unregister("vm1");
 
     hm->finish();

@@ -38,7 +38,9 @@ int main(int argc, char **argv)
     }
     CHECK(!fs::exists(socket));
 
-    const hypeman::Pager pager = hm.snapshots().serve_memory(id);
+    // A Hypeman that goes out of scope takes no VM's memory away.
+    const hypeman::Pager pager = hypeman::Hypeman(work / "data").snapshots().serve_memory(id);
+    CHECK(fs::is_socket(pager.socket()));
     pager.stop();
     CHECK(!fs::exists(pager.socket()) && pager.metrics().vms == 0);
     hm.snapshots().remove(id);

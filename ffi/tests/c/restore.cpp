@@ -79,7 +79,9 @@ static void memory_is_the_guests(const hypeman::Hypeman &hm, const fs::path &wor
     refused("busy", [&] { hm.snapshots().remove(standby); });
     memory.reset();
     fs::remove(work / "standby/snapshots/snapshot-latest/memory");
-    CHECK(hm.instances().snapshots().restore(standby, "standby").state() == "Standby");
+    const hypeman::Instance restored = hm.instances().snapshots().restore(standby, "standby");
+    CHECK(restored.state() == "Standby" && restored.generation() == 1);
+    CHECK(!hm.instances().get("standby").generation());
     CHECK(contents(work / "standby/snapshots/snapshot-latest/memory") == whole);
     hm.snapshots().remove(standby);
 }

@@ -73,9 +73,9 @@ class Phase(StrEnum):
 
     PREPARING = "preparing"
     SAVING_MEMORY = "saving_memory"
-    """The VMM writes the guest's memory. The VM is paused."""
+    """The VMM writes the guest's memory, for which the VM is paused; or a restore puts memory into place."""
     COPYING_DISKS = "copying_disks"
-    """The VM is paused."""
+    """Disks are cloned or copied; for a create, the VM is paused."""
     SYNCING = "syncing"
     """The VM runs again."""
     COMPRESSING = "compressing"

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timezone
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from libhypeman import _html
+
+
+def moment(text: str) -> datetime:
+    """Reads an RFC 3339 time in UTC, to the microsecond."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        # A record may name a year before 1, which datetime cannot; it must not hide the records beside it.
+        return datetime.min.replace(tzinfo=timezone.utc)
 
 
 class Record:
@@ -20,7 +29,8 @@ class Record:
         """Returns the JSON form: absent optional fields left out, times in RFC 3339, paths as text."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         text = values.pop("_created_at_text", None)
-        if text is not None:
+        # Another time was put into a copy (`dataclasses.replace`): the text is not that one's.
+        if text is not None and moment(text) == values["created_at"]:
             values["created_at"] = text
         return {name: _plain(value) for name, value in values.items() if value is not None}
 

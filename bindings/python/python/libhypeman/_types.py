@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timezone
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,15 +28,6 @@ from libhypeman._names import (
 from libhypeman._record import Record
 
 StrPath = str | os.PathLike[str]
-
-
-def moment(text: str) -> datetime:
-    """Reads an RFC 3339 time in UTC, to the microsecond."""
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        # A record may name a year before 1, which datetime cannot; it must not hide the records beside it.
-        return datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True, slots=True)

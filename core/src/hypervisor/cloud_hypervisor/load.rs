@@ -10,7 +10,7 @@ use super::{CloudHypervisor, NAME, relocate};
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::reach::{self, Access};
-use crate::hypervisor::{LoadSource, MemoryBackend, Peer, RunState, Vmm};
+use crate::hypervisor::{LOAD_DIRECTORY, LoadSource, MemoryBackend, Peer, RunState, Vmm};
 use crate::sys::dir::Dir;
 use crate::sys::disk::give_to;
 
@@ -118,7 +118,7 @@ impl Staging {
             return Err(Error::new(Kind::InvalidRequest, message).at(snapshot));
         };
         // A VMM loads once: a directory of this name is of a dead process whose pid came back.
-        let name = format!(".libhypeman-load-{}", peer.pid);
+        let name = format!("{LOAD_DIRECTORY}{}", peer.pid);
         let made = Self { parent: Dir::open(parent)?, seen_as: seen_parent.join(&name), name };
         made.remove();
         let directory = made.parent.make_dir(&made.name)?;
