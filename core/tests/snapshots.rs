@@ -4,6 +4,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -195,6 +196,19 @@ fn a_read_only_open_reads_and_refuses_to_write() {
     assert_eq!(reader.snapshots().get(&made.id).unwrap(), made);
     assert_eq!(reader.instances().get("web").unwrap().name, "web");
     assert_eq!(reader.snapshots().delete(&made.id).unwrap_err().kind(), Kind::Permission);
+}
+
+#[test]
+fn more_threads_than_any_process_can_have_are_no_danger() {
+    let world = World::new();
+    let options = Options { threads: NonZeroUsize::new(usize::MAX), ..Options::default() };
+    let hm = Hypeman::open_with(world.data(), options).unwrap();
+    hm.instances().register(&world.vm("web", InstanceState::Standby)).unwrap();
+    for algorithm in ["zstd", "lz4"] {
+        let compression = Some(CompressionConfig::with(algorithm, None));
+        let made = create(&hm, "web", &CreateSnapshot { compression, ..standby() }).unwrap();
+        assert_eq!(wait(&hm, &made.id).compression_state, Some(CompressionState::Compressed));
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub struct OpenOptions {
     /// Not 0: no server of the vendor's runs on this data directory, so that running instances of its making may
     /// be paused and captured.
     pub owns_server_instances: i32,
-    /// Most threads for one call or job; 0: the number of CPUs that this process may use.
+    /// Most threads for one call or job, to 256; 0: the number of CPUs that this process may use.
     pub threads: u32,
     /// Compression of snapshots for which neither the request nor the instance says anything; NULL: off.
     pub compression: *const Compression,
