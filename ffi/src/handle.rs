@@ -143,8 +143,8 @@ pub unsafe extern "C" fn hypeman_finish(
 }
 
 /// Shuts a handle down while other threads may still be in calls with it: later calls, of any thread, answer
-/// HYPEMAN_STATUS_CLOSED, and compression jobs stop and are resumed by the next opener. The handle still has to be
-/// closed. NULL, and twice, are fine.
+/// HYPEMAN_STATUS_CLOSED, those that run come to their own end, and pagers and compression jobs stop; the latter are
+/// resumed by the next opener. The handle still has to be closed. NULL, and twice, are fine.
 #[unsafe(no_mangle)]
 pub extern "C" fn hypeman_shutdown(handle: Option<&Handle>) {
     look(handle, (), |handle| handle.hm.close());
