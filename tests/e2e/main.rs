@@ -13,6 +13,7 @@ mod fork;
 mod full;
 mod harness;
 mod jail;
+mod mapped_ram;
 mod offload;
 mod refuse;
 mod restore;
@@ -28,6 +29,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 enum Needs {
     Qemu,
     QemuAndRoot,
+    QemuWithMappedRam,
     CloudHypervisor,
     Firecracker,
     FirecrackerAndRoot,
@@ -49,6 +51,7 @@ const STORIES: &[Story] = &stories![
     Qemu: capture::one_flipped_bit_is_noticed,
     Qemu: capture::a_paused_vm_stays_paused,
     Qemu: capture::two_creates_at_once_take_turns,
+    QemuWithMappedRam: mapped_ram::memory_of_a_mapped_ram_snapshot_is_read_by_guest_physical_address,
     Qemu: restore::a_snapshot_is_restored_in_two_steps,
     Qemu: restore::an_image_is_not_loaded_over_other_disks,
     Qemu: restore::a_live_guest_is_not_restored_over,
@@ -108,7 +111,7 @@ fn main() -> ExitCode {
 }
 
 fn missing(needs: Needs) -> Option<(&'static str, &'static str)> {
-    let qemu = matches!(needs, Needs::Qemu | Needs::QemuAndRoot);
+    let qemu = matches!(needs, Needs::Qemu | Needs::QemuAndRoot | Needs::QemuWithMappedRam);
     let firecracker = matches!(needs, Needs::Firecracker | Needs::FirecrackerAndRoot);
     let root = matches!(needs, Needs::QemuAndRoot | Needs::FirecrackerAndRoot);
     if firecracker && hypeman_tests::firecracker::program().is_none() {
@@ -122,6 +125,9 @@ fn missing(needs: Needs) -> Option<(&'static str, &'static str)> {
     }
     if qemu && hypeman_tests::vm::qemu().is_none() {
         return Some(("qemu", "no qemu-system-x86_64; install qemu-system-x86 or set HYPEMAN_TEST_QEMU"));
+    }
+    if needs == Needs::QemuWithMappedRam && !hypeman_tests::vm::writes_mapped_ram() {
+        return Some(("qemu-mapped-ram", "QEMU is older than 9.0; name a newer one by HYPEMAN_TEST_QEMU"));
     }
     if root && !scene::can_mount() {
         return Some(("root", "a small tmpfs cannot be mounted; run as root"));
