@@ -31,6 +31,7 @@ enum Needs {
     QemuAndRoot,
     QemuWithMappedRam,
     CloudHypervisor,
+    CloudHypervisorAndRoot,
     Firecracker,
     FirecrackerAndRoot,
     Nothing,
@@ -77,6 +78,8 @@ const STORIES: &[Story] = &stories![
     CloudHypervisor: offload::memory_is_captured_and_restored_by_descriptor_and_never_written_raw,
     CloudHypervisor: offload::a_cloud_hypervisor_that_would_die_of_a_migration_is_captured_through_a_file,
     CloudHypervisor: offload::a_cancelled_offload_lets_the_vm_run_and_can_be_repeated,
+    CloudHypervisorAndRoot: jail::a_jailed_cloud_hypervisor_of_another_user_passes_files_through_a_staging_directory,
+    CloudHypervisorAndRoot: jail::a_host_that_is_not_root_passes_files_to_a_vmm_of_another_user,
     Firecracker: firecracker::a_firecracker_snapshot_counts_on_in_a_second_one,
     Firecracker: firecracker::a_firecracker_snapshot_is_restored_by_one_call,
     Firecracker: diff::a_firecracker_diff_is_what_a_full_snapshot_would_be,
@@ -93,7 +96,7 @@ const STORIES: &[Story] = &stories![
 ];
 
 fn main() -> ExitCode {
-    if crash::play_role() {
+    if crash::play_role() || jail::play_role() {
         return ExitCode::SUCCESS;
     }
     let trials = STORIES.iter().copied().map(|(name, needs, story)| match missing(needs) {
@@ -113,11 +116,13 @@ fn main() -> ExitCode {
 fn missing(needs: Needs) -> Option<(&'static str, &'static str)> {
     let qemu = matches!(needs, Needs::Qemu | Needs::QemuAndRoot | Needs::QemuWithMappedRam);
     let firecracker = matches!(needs, Needs::Firecracker | Needs::FirecrackerAndRoot);
-    let root = matches!(needs, Needs::QemuAndRoot | Needs::FirecrackerAndRoot);
+    let cloud_hypervisor = matches!(needs, Needs::CloudHypervisor | Needs::CloudHypervisorAndRoot);
+    let root =
+        matches!(needs, Needs::QemuAndRoot | Needs::FirecrackerAndRoot | Needs::CloudHypervisorAndRoot);
     if firecracker && hypeman_tests::firecracker::program().is_none() {
         return Some(("firecracker", "no firecracker (set HYPEMAN_TEST_FIRECRACKER), or no usable /dev/kvm"));
     }
-    if needs == Needs::CloudHypervisor && hypeman_tests::cloud_hypervisor::program().is_none() {
+    if cloud_hypervisor && hypeman_tests::cloud_hypervisor::program().is_none() {
         return Some((
             "cloud-hypervisor",
             "no cloud-hypervisor (set HYPEMAN_TEST_CLOUD_HYPERVISOR), or no usable /dev/kvm",

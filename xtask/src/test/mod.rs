@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of every language, a stage each. The last line of output is the count.
 
 mod counts;
+mod darwin;
 mod faults;
 mod readme;
 
@@ -36,10 +37,11 @@ impl From<Counts> for Outcome {
 }
 
 /// In the order in which a broken change is found soonest. Whatever `setup` cannot do, the others miss.
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 15] = [
     Stage { name: "setup", run: |_| setup::setup().map(|()| Counts::ONE_PASSED.into()) },
     Stage { name: "fmt", run: |_| check(cargo().args(["fmt", "--all", "--check"])) },
     Stage { name: "clippy", run: |_| check(cargo().args(CLIPPY)) },
+    Stage { name: "darwin", run: darwin::darwin },
     Stage { name: "doc", run: |_| check(cargo().args(DOC).env("RUSTDOCFLAGS", "-D warnings")) },
     Stage { name: "rust", run: |_| cargo_tests(&RUST) },
     Stage { name: "conformance", run: |_| cargo_tests(&CONFORMANCE) },
