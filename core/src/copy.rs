@@ -12,11 +12,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::copy_file_range;
 
 use crate::call::{Call, Limit, Phase};
 use crate::error::{Error, Result};
-use crate::sys::clone::reflink;
+use crate::memory::zero::is_zero;
+use crate::sys::clone::{copy_range, reflink};
 use crate::sys::sparse::next_data;
 
 pub(crate) use self::parts::{Part, copy_parts};
@@ -24,6 +24,9 @@ pub(crate) use self::parts::{Part, copy_parts};
 /// What is copied between two looks at the limit.
 const STEP_BYTES: u64 = 8 << 20;
 const BUFFER_BYTES: usize = 1 << 20;
+
+/// What of it is left a hole where it is zero.
+const BLOCK_BYTES: usize = 64 << 10;
 
 /// How often the caller hears of progress.
 const REPORT: Duration = Duration::from_millis(50);
@@ -172,26 +175,25 @@ fn check_cut_short(source: &File, size: u64) -> Result<(), CopyError> {
     }
 }
 
-/// Copies up to `len` bytes, in the kernel where it can.
+/// Copies up to `len` bytes to where the target reads as zeros, in the kernel where it can.
 fn copy_step(source: &File, from: u64, target: &File, to: u64, len: u64) -> io::Result<u64> {
     let signed = |at: u64| i64::try_from(at).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW));
-    let (mut from_at, mut to_at) = (signed(from)?, signed(to)?);
     let wanted = usize::try_from(len).unwrap_or(BUFFER_BYTES);
-    match copy_file_range(source, Some(&mut from_at), target, Some(&mut to_at), wanted) {
-        Ok(copied @ 1..) => Ok(copied as u64),
-        // Some kernels and file systems copy nothing and call it done; reading tells.
-        Ok(0)
-        | Err(
-            Errno::EXDEV | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM | Errno::ETXTBSY,
-        ) => {
-            let mut buffer = vec![0; BUFFER_BYTES.min(wanted)];
-            let read = source.read_at(&mut buffer, from)?;
-            target.write_all_at(buffer.get(..read).unwrap_or_default(), to)?;
-            Ok(read as u64)
-        }
-        Err(Errno::EINTR) => copy_step(source, from, target, to, len),
-        Err(e) => Err(e.into()),
+    let copied = copy_range((source, signed(from)?), (target, signed(to)?), wanted)?;
+    if copied > 0 {
+        return Ok(copied as u64);
     }
+    // Some kernels and file systems copy nothing and call it done; reading tells. Where holes are not told, they are found here.
+    let mut buffer = vec![0; BUFFER_BYTES.min(wanted)];
+    let read = source.read_at(&mut buffer, from)?;
+    let mut at = to;
+    for block in buffer.get(..read).unwrap_or_default().chunks(BLOCK_BYTES) {
+        if !is_zero(block) {
+            target.write_all_at(block, at)?;
+        }
+        at += block.len() as u64;
+    }
+    Ok(read as u64)
 }
 
 #[cfg(test)]

@@ -1,11 +1,18 @@
-//! A real Firecracker that reaches nothing but what is passed to it.
+//! Real VMMs that reach nothing but what is passed to them, and hosts that may not reach everything either.
 
+use std::env;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use hypeman_core::{Call, Hypeman, Kind, RegisterInstance, RestoreSnapshot};
+use hypeman_core::{Call, CompressionConfig, Hypeman, Kind, RegisterInstance, RestoreSnapshot};
+use hypeman_tests::cloud_hypervisor::{self, Vm as CloudHypervisor};
 use hypeman_tests::firecracker::Vm;
 use hypeman_tests::guest;
+use hypeman_tests::jail::as_user;
+use tempfile::TempDir;
 
 use crate::firecracker::{FULL_CHECK, program, registered};
 use crate::scene::{VM_ID, assert_nothing_left, directory, raw_memory, standby};
@@ -13,12 +20,177 @@ use crate::scene::{VM_ID, assert_nothing_left, directory, raw_memory, standby};
 /// The user that owns nothing.
 const NOBODY: u32 = 65534;
 
+/// A user who is not root, and not that of any VMM.
+const SOMEBODY: u32 = 65533;
+
+/// Names the part of a host, and what it needs for it.
+const ROLE: &str = "HYPEMAN_E2E_JAIL_ROLE";
+
+/// Where files pass: a directory of the host's, and its path in the jail.
+struct Passage {
+    root: TempDir,
+    staging: PathBuf,
+    seen_as: PathBuf,
+}
+
+impl Passage {
+    fn open() -> Self {
+        let root = directory();
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let [staging, seen_as] = ["pass", "jail"].map(|name| root.path().join(name));
+        fs::create_dir(&staging).unwrap();
+        fs::create_dir(&seen_as).unwrap();
+        Self { root, staging, seen_as }
+    }
+
+    /// A cloud-hypervisor of `NOBODY` that waits for a VM; its directory is `owner`'s.
+    fn cloud_hypervisor(&self, name: &str, owner: u32) -> CloudHypervisor {
+        let program = cloud_hypervisor::program().expect("asked for before");
+        let directory = self.root.path().join(name);
+        CloudHypervisor::start_jailed(&program, &directory, (NOBODY, owner), &self.staging, &self.seen_as)
+    }
+
+    fn assert_empty(&self) {
+        assert_eq!(fs::read_dir(&self.staging).unwrap().count(), 0, "nothing is left there");
+    }
+}
+
+/// A cloud-hypervisor's VM, whose files are in `directory`, as it is registered; with a passage, or without one.
+fn as_registered(directory: &Path, passage: Option<(&Path, &Path)>) -> RegisterInstance {
+    RegisterInstance {
+        id: Some(VM_ID.into()),
+        api_socket: Some(directory.join("api.sock")),
+        directory: Some(directory.to_owned()),
+        staging_directory: passage.map(|(staging, _)| staging.to_owned()),
+        staging_directory_in_vmm: passage.map(|(_, seen_as)| seen_as.to_owned()),
+        ..RegisterInstance::new("counting", "cloud-hypervisor")
+    }
+}
+
+/// Requires that the payload `guest` is of user `owner` alone, and returns how far its guest had counted.
+fn captured_by(owner: u32, guest: &Path) -> u32 {
+    let image = guest.join("snapshots/snapshot-latest");
+    for entry in fs::read_dir(&image).unwrap() {
+        let path = entry.unwrap().path();
+        let facts = fs::metadata(&path).unwrap();
+        assert_eq!((facts.uid(), facts.mode() & 0o7777), (owner, 0o600), "{}", path.display());
+    }
+    let captured = guest::examine(&raw_memory(guest)).unwrap();
+    assert_eq!(captured.wrong, 0);
+    u32::try_from(captured.ticks).unwrap()
+}
+
+/// Requires that the guest, whose serial log `first` has, goes on where it was captured.
+fn assert_goes_on(first: &CloudHypervisor, captured: u32) {
+    let went_on = first.tick_after(captured);
+    assert!(went_on.ticks <= captured + 16, "captured at {captured}: {went_on:?}");
+    assert_eq!(first.tick_after(went_on.ticks + FULL_CHECK).wrong, 0);
+}
+
+pub fn a_jailed_cloud_hypervisor_of_another_user_passes_files_through_a_staging_directory() {
+    let passage = Passage::open();
+    let mut vm = passage.cloud_hypervisor("first", NOBODY).with_guest(64, false);
+    let hm = Hypeman::open(passage.root.path().join("data")).unwrap();
+    let snapshots = hm.instances().snapshots();
+
+    hm.instances().register(&as_registered(vm.directory(), None)).unwrap();
+    let refused = snapshots.create(VM_ID, &standby(None), Call::default()).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Permission, "{refused}");
+    assert!(refused.message().contains("staging_directory"), "{refused}");
+    assert_eq!(vm.state(), "Running");
+    hm.instances().unregister(VM_ID).unwrap();
+
+    let through = Some((passage.staging.as_path(), passage.seen_as.as_path()));
+    hm.instances().register(&as_registered(vm.directory(), through)).unwrap();
+    let zstd = CompressionConfig::with("zstd", Some(1));
+    let mut made = Vec::new();
+    for compression in [None, Some(zstd)] {
+        let one = snapshots.create(VM_ID, &standby(compression), Call::default()).unwrap();
+        hm.snapshots().wait(&one.id, Call::default()).unwrap();
+        let payload = hm.data_dir().join("snapshots").join(&one.id).join("guest");
+        made.push((one.id, captured_by(0, &payload)));
+        assert_eq!(vm.state(), "Running");
+        vm.tick_after(vm.last_tick().ticks + 8);
+        passage.assert_empty();
+    }
+    assert!(made[0].1 < made[1].1, "{made:?}");
+
+    vm.kill();
+    for (number, (id, captured)) in made.iter().enumerate() {
+        fs::write(vm.directory().join("disk.raw"), "ruined").unwrap();
+        let waiting = passage.cloud_hypervisor(&format!("waiting{number}"), NOBODY);
+        let request =
+            RestoreSnapshot { api_socket: Some(waiting.api_socket()), ..RestoreSnapshot::default() };
+        snapshots.restore(id, VM_ID, &request, Call::default()).unwrap();
+        assert_goes_on(&vm, *captured);
+        assert_eq!(waiting.state(), "Running");
+        passage.assert_empty();
+    }
+    assert_nothing_left(hm.data_dir());
+}
+
+pub fn a_host_that_is_not_root_passes_files_to_a_vmm_of_another_user() {
+    let passage = Passage::open();
+    let root = passage.root.path();
+    fs::set_permissions(&passage.staging, fs::Permissions::from_mode(0o777)).unwrap();
+    let mut vm = passage.cloud_hypervisor("first", SOMEBODY).with_guest(64, false);
+    // That user reaches neither where tests are built nor what root has made here.
+    let host = root.join("host");
+    fs::copy(env::current_exe().unwrap(), &host).unwrap();
+    chown(root, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let play = |part: &str| {
+        let [user, words @ ..] = as_user(SOMEBODY);
+        let role = format!("{}|{part}", root.display());
+        let output = Command::new(user).args(words).arg(&host).env(ROLE, role).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{part}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        said.trim().to_owned()
+    };
+
+    let id = play("create");
+    assert_eq!(vm.state(), "Running");
+    let captured = captured_by(SOMEBODY, &root.join("data/snapshots").join(&id).join("guest"));
+    vm.tick_after(captured + 16);
+    passage.assert_empty();
+
+    vm.kill();
+    fs::write(vm.directory().join("disk.raw"), "ruined").unwrap();
+    let waiting = passage.cloud_hypervisor("waiting", SOMEBODY);
+    play(&format!("restore {id}"));
+    assert_goes_on(&vm, captured);
+    assert_eq!(waiting.state(), "Running");
+    passage.assert_empty();
+    assert_nothing_left(&root.join("data"));
+}
+
+/// Plays the part of a host that is not root, if that is what this process is for.
+pub fn play_role() -> bool {
+    let Ok(role) = env::var(ROLE) else { return false };
+    let (root, part) = role.split_once('|').expect("a role names a directory and a part");
+    let root = Path::new(root);
+    assert!(!nix::unistd::geteuid().is_root());
+    let hm = Hypeman::open(root.join("data")).unwrap();
+    let snapshots = hm.instances().snapshots();
+    match part.split_once(' ') {
+        None => {
+            let [staging, seen_as] = ["pass", "jail"].map(|name| root.join(name));
+            let through = Some((staging.as_path(), seen_as.as_path()));
+            hm.instances().register(&as_registered(&root.join("first"), through)).unwrap();
+            let made = snapshots.create(VM_ID, &standby(None), Call::default()).unwrap();
+            writeln!(std::io::stdout(), "{}", made.id).unwrap();
+        }
+        Some((_, id)) => {
+            let api_socket = Some(root.join("waiting/api.sock"));
+            let request = RestoreSnapshot { api_socket, ..RestoreSnapshot::default() };
+            snapshots.restore(id, VM_ID, &request, Call::default()).unwrap();
+        }
+    }
+    hm.finish(Call::default()).unwrap();
+    true
+}
+
 pub fn a_jailed_firecracker_of_another_user_passes_files_through_a_staging_directory() {
-    let root = directory();
-    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let [staging, seen_as] = ["pass", "jail"].map(|name| root.path().join(name));
-    fs::create_dir(&staging).unwrap();
-    fs::create_dir(&seen_as).unwrap();
+    let Passage { root, staging, seen_as } = Passage::open();
     let jailed =
         |name: &str| Vm::start_jailed(&program(), &root.path().join(name), NOBODY, &staging, &seen_as);
     let mut vm = jailed("first").boot_guest(64, true);

@@ -14,6 +14,7 @@ mod full;
 mod harness;
 mod host;
 mod jail;
+mod mapped_ram;
 mod offload;
 mod refuse;
 mod restore;
@@ -29,7 +30,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 enum Needs {
     Qemu,
     QemuAndRoot,
+    QemuWithMappedRam,
     CloudHypervisor,
+    CloudHypervisorAndRoot,
     Firecracker,
     FirecrackerAndRoot,
     Nothing,
@@ -50,6 +53,7 @@ const STORIES: &[Story] = &stories![
     Qemu: capture::one_flipped_bit_is_noticed,
     Qemu: capture::a_paused_vm_stays_paused,
     Qemu: capture::two_creates_at_once_take_turns,
+    QemuWithMappedRam: mapped_ram::memory_of_a_mapped_ram_snapshot_is_read_by_guest_physical_address,
     Qemu: restore::a_snapshot_is_restored_in_two_steps,
     Qemu: restore::an_image_is_not_loaded_over_other_disks,
     Qemu: restore::a_live_guest_is_not_restored_over,
@@ -76,6 +80,8 @@ const STORIES: &[Story] = &stories![
     CloudHypervisor: offload::memory_is_captured_and_restored_by_descriptor_and_never_written_raw,
     CloudHypervisor: offload::a_cloud_hypervisor_that_would_die_of_a_migration_is_captured_through_a_file,
     CloudHypervisor: offload::a_cancelled_offload_lets_the_vm_run_and_can_be_repeated,
+    CloudHypervisorAndRoot: jail::a_jailed_cloud_hypervisor_of_another_user_passes_files_through_a_staging_directory,
+    CloudHypervisorAndRoot: jail::a_host_that_is_not_root_passes_files_to_a_vmm_of_another_user,
     Firecracker: firecracker::a_firecracker_snapshot_counts_on_in_a_second_one,
     Firecracker: firecracker::a_firecracker_snapshot_is_restored_by_one_call,
     Firecracker: diff::a_firecracker_diff_is_what_a_full_snapshot_would_be,
@@ -92,7 +98,7 @@ const STORIES: &[Story] = &stories![
 ];
 
 fn main() -> ExitCode {
-    if crash::play_role() {
+    if crash::play_role() || jail::play_role() {
         return ExitCode::SUCCESS;
     }
     let trials = STORIES.iter().copied().map(|(name, needs, story)| match missing(needs) {
@@ -110,13 +116,15 @@ fn main() -> ExitCode {
 }
 
 fn missing(needs: Needs) -> Option<(&'static str, &'static str)> {
-    let qemu = matches!(needs, Needs::Qemu | Needs::QemuAndRoot);
+    let qemu = matches!(needs, Needs::Qemu | Needs::QemuAndRoot | Needs::QemuWithMappedRam);
     let firecracker = matches!(needs, Needs::Firecracker | Needs::FirecrackerAndRoot);
-    let root = matches!(needs, Needs::QemuAndRoot | Needs::FirecrackerAndRoot);
+    let cloud_hypervisor = matches!(needs, Needs::CloudHypervisor | Needs::CloudHypervisorAndRoot);
+    let root =
+        matches!(needs, Needs::QemuAndRoot | Needs::FirecrackerAndRoot | Needs::CloudHypervisorAndRoot);
     if firecracker && hypeman_tests::firecracker::program().is_none() {
         return Some(("firecracker", "no firecracker (set HYPEMAN_TEST_FIRECRACKER), or no usable /dev/kvm"));
     }
-    if needs == Needs::CloudHypervisor && hypeman_tests::cloud_hypervisor::program().is_none() {
+    if cloud_hypervisor && hypeman_tests::cloud_hypervisor::program().is_none() {
         return Some((
             "cloud-hypervisor",
             "no cloud-hypervisor (set HYPEMAN_TEST_CLOUD_HYPERVISOR), or no usable /dev/kvm",
@@ -124,6 +132,9 @@ fn missing(needs: Needs) -> Option<(&'static str, &'static str)> {
     }
     if qemu && hypeman_tests::vm::qemu().is_none() {
         return Some(("qemu", "no qemu-system-x86_64; install qemu-system-x86 or set HYPEMAN_TEST_QEMU"));
+    }
+    if needs == Needs::QemuWithMappedRam && !hypeman_tests::vm::writes_mapped_ram() {
+        return Some(("qemu-mapped-ram", "QEMU is older than 9.0; name a newer one by HYPEMAN_TEST_QEMU"));
     }
     if root && !scene::can_mount() {
         return Some(("root", "a small tmpfs cannot be mounted; run as root"));

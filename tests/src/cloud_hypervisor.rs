@@ -1,6 +1,7 @@
 //! A real VM: our guest in a cloud-hypervisor that serves the library and the test over one API socket.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::jail::{give_to_owner, jailed};
 use crate::vm::{Tick, ticks_of};
 use crate::{api, guest};
 
@@ -32,6 +34,7 @@ pub fn program() -> Option<PathBuf> {
 pub struct Vm {
     process: Child,
     directory: PathBuf,
+    is_jailed: bool,
 }
 
 impl Vm {
@@ -47,17 +50,24 @@ impl Vm {
         Self::start_with(program, directory, &["--seccomp", "false"]).with_guest(memory_mib, true)
     }
 
-    fn with_guest(self, memory_mib: u64, is_shared: bool) -> Self {
+    /// Boots the guest in a cloud-hypervisor that waits for a VM.
+    pub fn with_guest(self, memory_mib: u64, is_shared: bool) -> Self {
         let (vm, directory) = (&self, &self.directory);
         let disk = directory.join("disk.raw");
         fs::write(&disk, [0xd1; 8192]).unwrap();
         File::options().write(true).open(&disk).unwrap().set_len(8 << 20).unwrap();
+        let kernel = guest::build(directory);
+        let serial = directory.join("serial.log");
+        File::create(&serial).unwrap();
+        if self.is_jailed {
+            give_to_owner(directory);
+        }
         let config = json!({
-            "payload": { "kernel": guest::build(directory) },
+            "payload": { "kernel": kernel },
             "memory": { "size": memory_mib << 20, "shared": is_shared },
             "cpus": { "boot_vcpus": 1, "max_vcpus": 1 },
             "disks": [{ "path": disk, "image_type": "Raw" }],
-            "serial": { "mode": "File", "file": directory.join("serial.log") },
+            "serial": { "mode": "File", "file": serial },
             "console": { "mode": "Off" },
         });
         vm.put("vm.create", Some(&config));
@@ -71,9 +81,33 @@ impl Vm {
         Self::start_with(program, directory, &[])
     }
 
-    fn start_with(program: &Path, directory: &Path, more: &[&str]) -> Self {
+    /// Starts one of user `uid`, in a mount namespace in which `staging` lies at `seen_as`, both directories. What lies in its
+    /// directory, which is made, is `owner`'s. Only root can.
+    pub fn start_jailed(
+        program: &Path,
+        directory: &Path,
+        (uid, owner): (u32, u32),
+        staging: &Path,
+        seen_as: &Path,
+    ) -> Self {
         fs::create_dir_all(directory).unwrap();
-        let process = Command::new(program)
+        chown(directory, Some(owner), Some(owner)).unwrap();
+        if uid != owner {
+            fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
+        }
+        let mut vm = Self::start_by(jailed(program, uid, staging, seen_as), directory, &[]);
+        vm.is_jailed = true;
+        give_to_owner(directory);
+        vm
+    }
+
+    fn start_with(program: &Path, directory: &Path, more: &[&str]) -> Self {
+        Self::start_by(Command::new(program), directory, more)
+    }
+
+    fn start_by(mut program: Command, directory: &Path, more: &[&str]) -> Self {
+        fs::create_dir_all(directory).unwrap();
+        let process = program
             .arg("--api-socket")
             .arg(directory.join("api.sock"))
             .args(more)
@@ -82,7 +116,7 @@ impl Vm {
             .stderr(File::create(directory.join("vmm.log")).unwrap())
             .spawn()
             .unwrap();
-        let vm = Self { process, directory: directory.to_owned() };
+        let vm = Self { process, directory: directory.to_owned(), is_jailed: false };
         vm.wait_until("cloud-hypervisor listens", |vm| UnixStream::connect(vm.api_socket()).is_ok());
         vm
     }
@@ -102,6 +136,11 @@ impl Vm {
     /// The directory of this VM: `disk.raw`, `serial.log` and the socket.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// The socket of its API.

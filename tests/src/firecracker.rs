@@ -1,7 +1,7 @@
 //! A real VM: our guest in a Firecracker that serves the library and the test over one API socket.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::jail::{give_to_owner, jailed};
 use crate::vm::{Tick, ticks_of};
 use crate::{api, guest};
 
@@ -48,7 +49,7 @@ impl Vm {
         fs::write(&disk, [0xd1; 8192]).unwrap();
         File::options().write(true).open(&disk).unwrap().set_len(8 << 20).unwrap();
         let elf = guest::build(directory);
-        self.open_to_firecracker();
+        give_to_owner(&self.directory);
         vm.put("/boot-source", &json!({ "kernel_image_path": elf }));
         vm.put(
             "/machine-config",
@@ -74,13 +75,7 @@ impl Vm {
     pub fn start_jailed(program: &Path, directory: &Path, uid: u32, staging: &Path, seen_as: &Path) -> Self {
         fs::create_dir_all(directory).unwrap();
         chown(directory, Some(uid), Some(uid)).unwrap();
-        let script = "set -e; mount --bind \"$1\" \"$2\"; mount -t tmpfs none \"$1\"; cp -a /dev/kvm \"$1/kvm\"; \
-                      chmod 666 \"$1/kvm\"; mount --bind \"$1/kvm\" /dev/kvm; umount -l \"$1\"; shift 2; exec \"$@\"";
-        let mut jail = Command::new("unshare");
-        jail.args(["--mount", "--propagation", "private", "sh", "-c", script, "jail"]);
-        jail.args([staging, seen_as]).args(["setpriv", "--clear-groups"]);
-        jail.args([format!("--reuid={uid}"), format!("--regid={uid}")]).arg(program);
-        Self::start_by(jail, directory)
+        Self::start_by(jailed(program, uid, staging, seen_as), directory)
     }
 
     fn start_by(mut program: Command, directory: &Path) -> Self {
@@ -110,14 +105,6 @@ impl Vm {
         let body = json!({ "snapshot_type": "Full", "snapshot_path": state, "mem_file_path": memory });
         self.put("/snapshot/create", &body);
         fs::read(memory).unwrap()
-    }
-
-    /// Lets a Firecracker of another user write to the disk and read the guest.
-    fn open_to_firecracker(&self) {
-        let owner = fs::metadata(&self.directory).unwrap();
-        for entry in fs::read_dir(&self.directory).unwrap() {
-            chown(entry.unwrap().path(), Some(owner.uid()), Some(owner.gid())).unwrap();
-        }
     }
 
     /// Loads the state that was captured into `image`; its memory comes from the pager at `socket`.

@@ -10,6 +10,7 @@ pub mod firecracker;
 pub mod fixture;
 pub mod fuzz;
 pub mod guest;
+pub mod jail;
 pub mod language;
 pub mod qmp;
 pub mod report;

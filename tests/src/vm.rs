@@ -29,6 +29,15 @@ pub fn qemu() -> Option<OsString> {
     runs.is_ok_and(|status| status.success()).then_some(qemu)
 }
 
+/// Whether that QEMU writes memory page by page to fixed places (mapped-ram), as those from 9.0 on do.
+pub fn writes_mapped_ram() -> bool {
+    let said = qemu().and_then(|qemu| Command::new(qemu).arg("--version").output().ok());
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let major =
+        said.split("version ").nth(1).and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    major.is_some_and(|major| major >= 9)
+}
+
 /// A line that the guest prints as it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick {

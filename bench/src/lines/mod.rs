@@ -5,6 +5,7 @@ mod catalogue;
 pub mod compress;
 mod decompress;
 mod language;
+mod offload;
 mod page;
 mod pager;
 pub mod sweep;
@@ -43,7 +44,7 @@ const fn line(
 }
 
 /// All lines; those on the same image one after the other.
-pub const LINES: [Line; 44] = [
+pub const LINES: [Line; 46] = [
     line("compress-busy-zstd1-wall", "s", Some(0.42), |scene| compress::wall(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::cpu(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| compress::wall(scene, BUSY, ZSTD_1_MT)),
@@ -82,6 +83,8 @@ pub const LINES: [Line; 44] = [
     line("compress-mix-zstd1-wall", "s", None, |scene| compress::wall(scene, MIX, ZSTD_1)),
     line("compress-mix-lz4-wall", "s", None, |scene| compress::wall(scene, MIX, LZ4_0)),
     line("size-mix-zstd1", "B", None, |scene| compress::size(scene, MIX, ZSTD_1)),
+    line("offload-pause", "ms", None, offload::pause),
+    line("offload-compress", "ms", None, offload::compress),
     line("list-10k", "s", Some(0.02), |scene| catalogue::list(scene, 10_000)),
     line("list-10k-first", "s", None, |scene| catalogue::first_list(scene, 10_000)),
     line("list-100k-first", "s", None, |scene| catalogue::first_list(scene, 100_000)),

@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
-use crate::sys::{process, socket};
+use crate::sys::{host, process, socket};
 use crate::types::HypervisorKind;
 
 /// What a VMM says its VM does.
@@ -44,7 +44,7 @@ pub(crate) enum RunState {
 pub(crate) struct Peer {
     pub(crate) pid: i32,
     pub(crate) uid: u32,
-    /// Start time in clock ticks since boot (field 22 of /proc/pid/stat): a reused pid differs.
+    /// When it started ([`process::start_ticks`]): a reused pid differs.
     pub(crate) start_ticks: u64,
 }
 
@@ -55,7 +55,7 @@ impl Peer {
         let (pid, uid) = socket::peer(stream).map_err(|e| Error::io("ask who listens at", api_socket, &e))?;
         let start_ticks = process::start_ticks(pid).map_err(|e| {
             if e.kind() != std::io::ErrorKind::NotFound {
-                return Error::io("read", format!("/proc/{pid}/stat"), &e);
+                return Error::os("look at", format_args!("process {pid}, the {vmm}"), &e).at(api_socket);
             }
             let shown = api_socket.display();
             let seen = format!("the {vmm} at {shown} is process {pid}, which is not seen here ({e})");
@@ -252,9 +252,13 @@ pub(crate) fn connect(hypervisor: &HypervisorKind, api_socket: &Path, limit: &Li
             Ok(Box::new(qemu::Qemu::connect(api_socket, limit)?))
         }
         HypervisorKind::CloudHypervisor => {
+            host::check_runs("cloud-hypervisor")?;
             Ok(Box::new(cloud_hypervisor::CloudHypervisor::connect(api_socket, limit)?))
         }
-        HypervisorKind::Firecracker => Ok(Box::new(firecracker::Firecracker::connect(api_socket, limit)?)),
+        HypervisorKind::Firecracker => {
+            host::check_runs("firecracker")?;
+            Ok(Box::new(firecracker::Firecracker::connect(api_socket, limit)?))
+        }
         HypervisorKind::Vz => Ok(Box::new(vz::Vz::connect(api_socket, limit)?)),
         HypervisorKind::Other(name) => Err(Error::new(
             Kind::NotSupported,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Peer;
 use crate::error::{Error, Kind, Result};
+use crate::sys::process;
 
 /// What the VMM is to do in the directory: bits of a mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,25 +62,22 @@ pub(super) fn check(
 /// Where this process finds what the VMM, which may have a root and surely has a working directory of its own, calls
 /// `path`.
 pub(super) fn seen_by(peer: &Peer, path: &Path) -> PathBuf {
-    let process = PathBuf::from(format!("/proc/{}", peer.pid));
-    let Ok(beneath_root) = path.strip_prefix("/") else { return process.join("cwd").join(path) };
-    let seen = process.join("root").join(beneath_root);
+    let seen = match path.strip_prefix("/") {
+        Ok(beneath_root) => process::root_of(peer.pid).map(|root| root.join(beneath_root)),
+        Err(_) => process::working_directory_of(peer.pid).map(|directory| directory.join(path)),
+    };
     // Where we may not look through its eyes, it has most likely no root of its own.
-    if seen.exists() { seen } else { path.to_owned() }
+    seen.filter(|seen| path.is_relative() || seen.exists()).unwrap_or_else(|| path.to_owned())
 }
 
 /// Whether there is another directory, or none, at that path for that process. `false` where we may not look.
 fn sees_another(peer: &Peer, directory: &Path, ours: &Metadata) -> bool {
-    let theirs = format!("/proc/{}/root{}", peer.pid, directory.display());
-    match fs::metadata(theirs) {
+    let Some(root) = process::root_of(peer.pid) else { return false };
+    match fs::metadata(root.join(directory.strip_prefix("/").unwrap_or(directory))) {
         Ok(theirs) => (theirs.dev(), theirs.ino()) != (ours.dev(), ours.ino()),
-        Err(error) => error.raw_os_error() == Some(libc::ENOENT) && is_visible(peer),
+        // Unless we may not look through its eyes at all.
+        Err(error) => error.raw_os_error() == Some(libc::ENOENT) && fs::metadata(root.join("")).is_ok(),
     }
-}
-
-/// Whether we may look through the eyes of that process at all.
-fn is_visible(peer: &Peer) -> bool {
-    fs::metadata(format!("/proc/{}/root/", peer.pid)).is_ok()
 }
 
 /// Whether `uid` may have `bits` (of one class of a mode) of what `metadata` describes.

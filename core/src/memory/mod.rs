@@ -26,7 +26,7 @@ mod skippable;
 mod stream;
 mod verify;
 pub(crate) mod workers;
-mod zero;
+pub(crate) mod zero;
 mod zstd;
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ const PAGE_BYTES: usize = 4096;
 static ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 
 /// Tells whether every byte is zero, at memory speed.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     // Compared with memcmp, which is fast in unoptimised builds too.
     bytes.chunks(PAGE_BYTES).all(|page| ZERO_PAGE.starts_with(page))
 }

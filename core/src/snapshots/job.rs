@@ -136,12 +136,12 @@ impl Job<'_> {
                 self.running.cancel.cancel();
             }
         };
-        let made = memory::compress(&raw, &out, settings, self.threads, self.limit, &progress)
+        let made = memory::compress(&raw, out.file(), settings, self.threads, self.limit, &progress)
             .map_err(|error| error.at(place.join(&memory.name)).about(self.id))?;
-        self.store.durable().file(&out, &place.join(&name))?;
+        self.store.durable().file(out.file(), &place.join(&name))?;
         self.limit.check()?;
         self.check_still_there()?;
-        place.link(&out, &name)?;
+        place.link(out, &name)?;
         self.store.durable().dir(&place)?;
         Ok((Some(made.raw_bytes), made.compressed_bytes))
     }

@@ -45,7 +45,7 @@ pub(super) fn compress(
     let limit = call.limit().clone();
     let made = thread::scope(|scope| {
         let (tell, told) = mpsc::sync_channel(1);
-        let (memory, out, limit, progress) = (&memory, &out, &limit, &progress);
+        let (memory, out, limit, progress) = (&memory, out.file(), &limit, &progress);
         let work = move || {
             let made = memory::compress(memory, out, settings, hm.threads(), limit, progress);
             // It fits, and whoever waits for it stays.
@@ -70,6 +70,6 @@ pub(super) fn compress(
         }
     })
     .map_err(|error| error.at(directory.join(&name)))?;
-    directory.link(&out, &name)?;
+    directory.link(out, &name)?;
     Ok(made)
 }

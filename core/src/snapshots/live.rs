@@ -132,7 +132,7 @@ pub(super) fn capture(
         hypervisor: found.hypervisor.clone(),
         api_socket: found.api_socket.clone().unwrap_or_default(),
         was_running,
-        boot_id: process::boot_id().map_err(|e| Error::io("read", "/proc/sys/kernel/random/boot_id", &e))?,
+        boot_id: process::boot_id()?,
         peer: vmm.peer().clone(),
     };
     let mut last = LastImage::of(stage.id(), vmm.peer())?;

@@ -33,11 +33,9 @@ pub(crate) struct LastImage {
 impl LastImage {
     /// An image that `peer` is about to write, or has just loaded.
     pub(crate) fn of(snapshot_id: &str, peer: &Peer) -> Result<Self> {
-        let boot_id =
-            process::boot_id().map_err(|e| Error::io("read", "/proc/sys/kernel/random/boot_id", &e))?;
         Ok(Self {
             snapshot_id: snapshot_id.to_owned(),
-            boot_id,
+            boot_id: process::boot_id()?,
             peer: peer.clone(),
             is_whole: false,
             standstill: None,

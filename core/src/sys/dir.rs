@@ -1,21 +1,23 @@
 //! An open directory and everything that is done beneath it.
 //!
-//! All paths of the store go through here: the kernel resolves them beneath the descriptor and refuses symbolic
-//! links and `..` (`openat2`), and nothing is created with more access than its owner's.
+//! All paths of the store go through here: they are resolved beneath the descriptor, symbolic links and ways out are
+//! refused (`openat2`, else a walk), and nothing is created with more access than its owner's.
 
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat2, renameat, renameat2};
+use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 
+use super::system::nameless::{self, Nameless};
+use super::system::{beneath, facts, flush, rename};
 use crate::error::{Error, Kind, Result};
 
 /// An open directory, and the path under which it was opened, for messages.
@@ -89,25 +91,10 @@ impl Dir {
     }
 
     fn open_beneath(&self, relative: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-        self.open_resolved(relative, flags, ResolveFlag::empty())
-    }
-
-    /// Opens `relative` beneath this directory, with `more` rules on how it is found.
-    pub(super) fn open_resolved(
-        &self,
-        relative: &Path,
-        flags: OFlag,
-        more: ResolveFlag,
-    ) -> Result<OwnedFd, Errno> {
-        // A mode where nothing is made is an error to openat2. O_TMPFILE has the bit of O_DIRECTORY in it.
-        let makes = flags.contains(OFlag::O_CREAT) || flags.contains(OFlag::O_TMPFILE);
+        // A mode where nothing is made is an error to openat2.
+        let makes = flags.contains(OFlag::O_CREAT);
         let mode = if makes { Mode::S_IRUSR | Mode::S_IWUSR } else { Mode::empty() };
-        let resolve = more
-            | ResolveFlag::RESOLVE_BENEATH
-            | ResolveFlag::RESOLVE_NO_SYMLINKS
-            | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-        let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).mode(mode).resolve(resolve);
-        openat2(&self.fd, relative, how)
+        beneath::open(self.fd.as_fd(), relative, flags, mode)
     }
 
     /// Opens the directory `relative`.
@@ -176,20 +163,15 @@ impl Dir {
         Ok(file)
     }
 
-    /// Makes a file without a name in this directory: a crash leaves nothing of it.
-    pub(crate) fn nameless(&self) -> Result<File> {
-        let fd = self
-            .open_beneath(Path::new("."), OFlag::O_TMPFILE | OFlag::O_RDWR)
-            .map_err(|e| fail("create a file in", &self.path, e))?;
-        Ok(File::from(fd))
+    /// Makes a file in this directory that is not seen there until it is [linked](Self::link). One at a time: whoever calls
+    /// this holds a lock, or has made the directory.
+    pub(crate) fn nameless(&self) -> Result<Nameless> {
+        Nameless::create(self.fd.as_fd()).map_err(|e| fail("create a file in", &self.path, e))
     }
 
-    /// Gives a [`Dir::nameless`] file its name; an old one is an error (`EEXIST`).
-    pub(crate) fn link(&self, nameless: &File, name: impl AsRef<Path>) -> Result<()> {
-        use std::os::fd::AsRawFd;
-        let source = format!("/proc/self/fd/{}", nameless.as_raw_fd());
-        linkat(AT_FDCWD, source.as_str(), &self.fd, name.as_ref(), AtFlags::AT_SYMLINK_FOLLOW)
-            .map_err(|e| fail("create", &self.join(name), e))
+    /// Gives a file of [`Dir::nameless`] its name; an old one is an error (`EEXIST`).
+    pub(crate) fn link(&self, nameless: Nameless, name: impl AsRef<Path>) -> Result<()> {
+        nameless.link(self.fd.as_fd(), name.as_ref()).map_err(|e| fail("create", &self.join(name), e))
     }
 
     /// Makes the directory `relative`, for its owner alone; an old one is an error (`EEXIST`).
@@ -246,13 +228,13 @@ impl Dir {
         target: &Self,
         to: impl AsRef<Path>,
     ) -> Result<()> {
-        renameat2(&self.fd, from.as_ref(), &target.fd, to.as_ref(), RenameFlags::RENAME_NOREPLACE)
+        rename::to_new((self.fd.as_fd(), from.as_ref()), (target.fd.as_fd(), to.as_ref()))
             .map_err(|e| fail("rename to", &target.join(to), e))
     }
 
     /// Exchanges two entries of this directory, at once and whole.
     pub(crate) fn exchange(&self, one: impl AsRef<Path>, other: impl AsRef<Path>) -> Result<()> {
-        renameat2(&self.fd, one.as_ref(), &self.fd, other.as_ref(), RenameFlags::RENAME_EXCHANGE)
+        rename::exchange(self.fd.as_fd(), one.as_ref(), other.as_ref())
             .map_err(|e| fail("exchange with its replacement", &self.join(other), e))
     }
 
@@ -275,7 +257,7 @@ impl Dir {
                 Err(e) => return Err(fail("remove", &self.join(name), e)),
             }
             if let Some(inside) = self.dir_if_any(name)? {
-                for entry in inside.entries()? {
+                for entry in inside.all_entries()? {
                     inside.remove_tree(&entry.name)?;
                 }
             }
@@ -315,6 +297,13 @@ impl Dir {
 
     /// What is in this directory, but for `.` and `..`, by name.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries = self.all_entries()?;
+        entries.retain(|entry| !nameless::is_one(entry.name.as_bytes()));
+        Ok(entries)
+    }
+
+    /// The same, with files that are not whole yet.
+    fn all_entries(&self) -> Result<Vec<Entry>> {
         let failed = |e| fail("read the directory", &self.path, e);
         // A descriptor of its own: the position of a directory stream belongs to the open file description.
         let own = self.open_beneath(Path::new("."), OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(failed)?;
@@ -352,7 +341,7 @@ impl Dir {
 
     /// Flushes the entries of this directory to the disk.
     pub(crate) fn sync(&self) -> Result<()> {
-        nix::unistd::fsync(&self.fd).map_err(|e| fail("flush the directory", &self.path, e))
+        flush::directory(self.fd.as_fd()).map_err(|e| fail("flush the directory", &self.path, e))
     }
 
     /// Splits `relative` into the directory that holds it (`None`: this one) and its last component.
@@ -391,7 +380,7 @@ impl From<FileStat> for Stat {
                 SFlag::S_IFSOCK => EntryKind::Socket,
                 _ => EntryKind::Special,
             },
-            device: stat.st_dev,
+            device: facts::device(&stat),
             inode: stat.st_ino,
             size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
             allocated_bytes: u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512),
@@ -412,9 +401,6 @@ pub(super) fn fail(action: &str, path: &Path, errno: Errno) -> Error {
             ),
         )
         .at(path),
-        Errno::ENOSYS => {
-            Error::new(Kind::NotSupported, "this kernel is too old: libhypeman needs Linux 5.6 or newer")
-        }
         _ => Error::io(action, path, &io::Error::from(errno)),
     }
 }
@@ -466,11 +452,12 @@ mod tests {
     #[test]
     fn a_nameless_file_appears_whole_with_its_name() {
         let (temp, dir) = scratch();
+        drop(dir.nameless().unwrap());
         let file = dir.nameless().unwrap();
         use std::io::Write;
-        (&file).write_all(b"whole").unwrap();
+        file.file().write_all(b"whole").unwrap();
         assert!(dir.entries().unwrap().is_empty());
-        dir.link(&file, "memory.zst").unwrap();
+        dir.link(file, "memory.zst").unwrap();
         assert_eq!(std::fs::read(temp.path().join("memory.zst")).unwrap(), b"whole");
         assert_eq!(std::fs::metadata(temp.path().join("memory.zst")).unwrap().mode() & 0o7777, 0o600);
     }

@@ -8,6 +8,8 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
 
+use super::system::facts;
+
 /// Makes a file in `directory` for writing alone: QEMU takes no descriptor that could read, too. An old file of
 /// that name, a symbolic link included, is an error (`EEXIST`).
 pub(crate) fn create_for_writing(directory: &File, name: &str) -> io::Result<File> {
@@ -28,8 +30,7 @@ pub(crate) fn open_for_reading(directory: &File, name: &str) -> io::Result<File>
 
 /// Bytes that an ordinary user can still write to the file system of `directory`.
 pub(crate) fn free_bytes(directory: &File) -> io::Result<u64> {
-    let facts = fstatvfs(directory)?;
-    Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
+    Ok(facts::free_bytes(&fstatvfs(directory)?))
 }
 
 /// Opens what a VMM wrote in `directory`, with a mode of its own choice, and closes it to others than its owner; only

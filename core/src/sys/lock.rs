@@ -9,9 +9,9 @@ use std::io;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
 
 use super::fork::ForkClosed;
+use super::system::locks;
 use crate::error::{Error, Result};
 
 /// Whether others may hold the same byte.
@@ -37,7 +37,7 @@ impl Drop for ByteLock {
             let lock =
                 libc::flock { l_type: libc::F_UNLCK as libc::c_short, ..range(self.byte, Sharing::Shared) };
             // Where it fails, closing the descriptor lets go a moment later.
-            let _ = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&lock));
+            let _ = locks::set(&self.file, &lock);
         }
     }
 }
@@ -47,8 +47,8 @@ impl ByteLock {
     pub(crate) fn try_take(file: File, byte: i64, sharing: Sharing, path: &Path) -> Result<Option<Self>> {
         let file = ForkClosed::new(file);
         let lock = range(byte, sharing);
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
-            Ok(_) => Ok(Some(Self { file, byte, owner: std::process::id() })),
+        match locks::set(&file, &lock) {
+            Ok(()) => Ok(Some(Self { file, byte, owner: std::process::id() })),
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(e) => Err(Error::io("lock", path, &io::Error::from(e))),
         }
@@ -57,8 +57,7 @@ impl ByteLock {
     /// Tells whether someone has `byte` of `file`, without getting in anyone's way.
     pub(crate) fn is_taken(file: &File, byte: i64, path: &Path) -> Result<bool> {
         let mut lock = range(byte, Sharing::Exclusive);
-        fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))
-            .map_err(|e| Error::io("lock", path, &io::Error::from(e)))?;
+        locks::look(file, &mut lock).map_err(|e| Error::io("lock", path, &io::Error::from(e)))?;
         Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
     }
 }

@@ -1,19 +1,20 @@
-//! Every unsafe block and every raw system call, each with its SAFETY; what differs between systems.
+//! Every unsafe block and every raw system call, each with its SAFETY.
+//!
+//! What systems do differently lies in `linux/` and `darwin/`, file by file under the same names; the rest of the library knows
+//! nothing of it.
 
-pub(crate) mod affinity;
-pub(crate) mod clone;
 pub(crate) mod dir;
 pub(crate) mod disk;
 pub(crate) mod fork;
-pub(crate) mod host;
 pub(crate) mod lock;
 pub(crate) mod lz4;
-pub(crate) mod memfd;
 pub(crate) mod poll;
-pub(crate) mod priority;
-pub(crate) mod process;
 pub(crate) mod socket;
-pub(crate) mod sparse;
+#[cfg_attr(target_os = "macos", path = "darwin/mod.rs")]
+#[cfg_attr(not(target_os = "macos"), path = "linux/mod.rs")]
+mod system;
 pub(crate) mod uffd;
 pub(crate) mod version;
-pub(crate) mod watch;
+mod walk;
+
+pub(crate) use self::system::{affinity, clone, host, memfd, priority, process, sparse, watch};

@@ -3,44 +3,35 @@
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    bind, connect as connect_to, getsockopt, listen, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    Backlog, ControlMessage, ControlMessageOwned, UnixAddr, connect as connect_to, listen, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
-use nix::sys::stat::{Mode, fchmod};
 use nix::sys::time::{TimeVal, TimeValLike};
+
+use super::system::sockets;
+pub(crate) use super::system::sockets::PATH_BYTES;
 
 /// How long one wait on such a socket lasts at most, so that its caller can look at its limit between two.
 const TICK_MS: i64 = 10;
 
-/// Bytes of a path that fit into a socket address, without its closing zero.
-pub(crate) const PATH_BYTES: usize = 107;
-
 /// Connects to the stream socket at `path`.
 ///
 /// Reads, writes and this connect itself fail with `WouldBlock` after ten milliseconds: a server that does not accept would
-/// hold its clients for ever. A path too long for an address is reached through a descriptor of its directory.
+/// hold its clients for ever. A path too long for an address is reached by a shorter one.
 pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let fd = sockets::stream()?;
     // Before connecting: the send timeout is what bounds a connect.
     setsockopt(&fd, sockopt::SendTimeout, &TimeVal::milliseconds(TICK_MS))?;
     setsockopt(&fd, sockopt::ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?;
     if path.as_os_str().len() <= PATH_BYTES {
         connect_to(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     } else {
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(io::ErrorKind::InvalidInput.into());
-        };
-        let directory =
-            File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(directory)?;
-        let mut short = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
-        short.extend_from_slice(name.as_bytes());
-        connect_to(fd.as_raw_fd(), &UnixAddr::new(short.as_slice())?)?;
+        let short = sockets::ShortPath::to(path)?;
+        connect_to(fd.as_raw_fd(), &UnixAddr::new(short.path())?)?;
     }
     Ok(UnixStream::from(fd))
 }
@@ -52,8 +43,7 @@ pub(crate) fn is_tick(error: &io::Error) -> bool {
 
 /// Pid and uid of the process that listens at the other end. The pid is 0 where this process cannot see it.
 pub(crate) fn peer(stream: &UnixStream) -> io::Result<(i32, u32)> {
-    let credentials = getsockopt(stream, sockopt::PeerCredentials)?;
-    Ok((credentials.pid(), credentials.uid()))
+    sockets::peer(stream)
 }
 
 /// Sends as much of `bytes` as fits, with a copy of `descriptor` beside the first of them. Raises no SIGPIPE.
@@ -66,15 +56,14 @@ pub(crate) fn send(
     let rights = [ControlMessage::ScmRights(&descriptors)];
     let control = if descriptors.is_empty() { &[][..] } else { &rights };
     let slices = [IoSlice::new(bytes)];
-    Ok(sendmsg::<()>(stream.as_raw_fd(), &slices, control, MsgFlags::MSG_NOSIGNAL, None)?)
+    Ok(sendmsg::<()>(stream.as_raw_fd(), &slices, control, sockets::SENDING, None)?)
 }
 
 /// Receives what has come, as much as `bytes` holds, and the files beside it; no bytes when the other end has hung up.
 pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<File>)> {
     let mut control = nix::cmsg_space!([RawFd; 4]);
     let mut slices = [IoSliceMut::new(bytes)];
-    let message =
-        recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut control), sockets::RECEIVING)?;
     let mut files = Vec::new();
     for rights in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = rights {
@@ -82,22 +71,18 @@ pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usiz
             files.extend(descriptors.into_iter().map(|fd| unsafe { File::from_raw_fd(fd) }));
         }
     }
+    files.iter().try_for_each(sockets::keep_to_ourselves)?;
     Ok((message.bytes, files))
 }
 
 /// Listens at `path`, where no file may be, for this user alone. Accepting waits for no one.
 pub(crate) fn listen_at(path: &Path) -> io::Result<UnixListener> {
-    let fd = socket(
-        AddressFamily::Unix,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        None,
-    )?;
-    // The mode of the socket becomes that of the file, so that there is no moment in which others can connect.
-    fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let fd = sockets::stream()?;
+    sockets::bind_at(&fd, path)?;
     listen(&fd, Backlog::MAXCONN)?;
-    Ok(UnixListener::from(fd))
+    let listener = UnixListener::from(fd);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Takes the next connection, whose reads and writes end after a tick; `WouldBlock` where there is none.
@@ -109,6 +94,7 @@ pub(crate) fn accept(listener: &UnixListener) -> io::Result<UnixStream> {
 
 /// Makes reads and writes of an accepted connection end after a tick.
 pub(crate) fn tick(stream: &UnixStream) -> io::Result<()> {
+    sockets::like_ours(stream)?;
     stream.set_nonblocking(false)?;
     setsockopt(stream, sockopt::SendTimeout, &TimeVal::milliseconds(TICK_MS))?;
     Ok(setsockopt(stream, sockopt::ReceiveTimeout, &TimeVal::milliseconds(TICK_MS))?)

@@ -1,12 +1,14 @@
 //! Which content a file has, as far as that can be told without reading it.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, ResolveFlag};
+use nix::fcntl::AtFlags;
 use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 
 use super::dir::{Dir, fail};
+use super::system::{beneath, facts};
 use crate::error::Result;
 
 /// What changes with the content of a file or a directory.
@@ -40,7 +42,7 @@ impl From<FileStat> for Version {
     fn from(stat: FileStat) -> Self {
         let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * SECOND_NS + i128::from(nanos);
         Self {
-            device: stat.st_dev,
+            device: facts::device(&stat),
             inode: stat.st_ino,
             size_bytes: u64::try_from(stat.st_size).unwrap_or(0),
             modified_ns: nanos(stat.st_mtime, stat.st_mtime_nsec),
@@ -52,14 +54,12 @@ impl From<FileStat> for Version {
 impl Dir {
     /// The version of the regular file `relative`, found as for reading: no link is followed.
     pub(crate) fn version(&self, relative: &str) -> Option<Version> {
-        self.version_resolved(relative, ResolveFlag::empty())
+        regular(beneath::stat(self.as_fd(), Path::new(relative)))
     }
 
-    /// As [`Dir::version`], where the kernel has all that it takes in memory: this never waits for the disk.
+    /// As [`Dir::version`], where the kernel has all that it takes in memory, and tells: this never waits for the disk.
     pub(crate) fn version_in_memory(&self, relative: &str) -> Option<Version> {
-        // Not in nix. Kernels before 5.12 refuse it, and then nothing is in memory.
-        let cached = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
-        self.version_resolved(relative, cached)
+        regular(beneath::stat_in_memory(self.as_fd(), Path::new(relative)))
     }
 
     /// The version of whatever `relative` leads to, in one system call: for noticing that something changed. What is
@@ -82,11 +82,11 @@ impl Dir {
     pub(crate) fn own_version(&self) -> Result<Version> {
         fstat(self).map(Version::from).map_err(|e| fail("look at", self.path(), e))
     }
+}
 
-    fn version_resolved(&self, relative: &str, more: ResolveFlag) -> Option<Version> {
-        let stat = fstat(self.open_resolved(Path::new(relative), OFlag::O_PATH, more).ok()?).ok()?;
-        (stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()).then(|| Version::from(stat))
-    }
+fn regular(found: Result<FileStat, Errno>) -> Option<Version> {
+    let stat = found.ok()?;
+    (stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()).then(|| Version::from(stat))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of every language, a stage each. The last line of output is the count.
 
 mod counts;
+mod darwin;
 mod faults;
 mod packages;
 mod readme;
@@ -53,6 +54,7 @@ const STAGES: [Stage; 15] = [
     Stage { name: "setup", run: |_| setup::setup().map(|()| Counts::ONE_PASSED.into()) },
     Stage { name: "fmt", run: |_| check(cargo().args(["fmt", "--all", "--check"])) },
     Stage { name: "clippy", run: |_| check(cargo().args(CLIPPY)) },
+    Stage { name: "darwin", run: darwin::darwin },
     Stage { name: "doc", run: |_| check(cargo().args(DOC).env("RUSTDOCFLAGS", "-D warnings")) },
     Stage { name: "rust", run: |_| cargo_tests(&RUST) },
     Stage { name: "conformance", run: |_| cargo_tests(&CONFORMANCE) },

@@ -13,7 +13,7 @@ use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::reach::{self, Access};
 use crate::hypervisor::{LoadSource, MemoryBackend, RunState, patience};
-use crate::sys::disk;
+use crate::sys::{disk, process};
 
 /// Guest memory comes in whole units of this.
 const MEMORY_UNIT_BYTES: u64 = 1 << 20;
@@ -108,9 +108,9 @@ impl Firecracker {
 
     /// Whether what Firecracker finds at `from` is surely not what we find at `to`.
     fn sees_another(&self, from: &Path, to: &Path) -> bool {
-        let theirs = format!("/proc/{}/root{}", self.client.peer().pid, from.display());
-        let (Ok(ours), theirs) = (fs::metadata(to), fs::metadata(theirs)) else { return false };
-        match theirs {
+        let Some(root) = process::root_of(self.client.peer().pid) else { return false };
+        let Ok(ours) = fs::metadata(to) else { return false };
+        match fs::metadata(root.join(from.strip_prefix("/").unwrap_or(from))) {
             Ok(theirs) => (theirs.dev(), theirs.ino()) != (ours.dev(), ours.ino()),
             Err(e) => e.kind() == io::ErrorKind::NotFound,
         }

@@ -148,12 +148,11 @@ pub(in crate::snapshots) fn remember(
         let (inode, size_bytes, modified_ns) = (stat.inode, stat.size_bytes, stat.modified_ns);
         Ok(PlacedFile { path, inode, size_bytes, modified_ns })
     };
-    let failed = |e: std::io::Error| Error::io("read", "/proc", &e);
     store.write_placed(&Placed {
         instance_id: journal.instance_id.clone(),
         snapshot_id: snapshot.id.clone(),
-        boot_id: process::boot_id().map_err(failed)?,
-        ticks: process::now_ticks().map_err(failed)?,
+        boot_id: process::boot_id()?,
+        ticks: process::now_ticks()?,
         files: files.into_iter().map(stat).collect::<Result<_>>()?,
         has_memory: extent == Extent::Whole,
         generation,

@@ -17,6 +17,7 @@ use crate::store::Store;
 use crate::store::sidecar::Sidecar;
 use crate::sys::lock::ByteLock;
 use crate::sys::socket::{PATH_BYTES, listen_at};
+use crate::sys::uffd;
 use crate::types::{HypervisorKind, PagerMetrics, ServeMemory, WorkingSet, new_id};
 
 /// Serves the memory of a snapshot to VMs that run already.
@@ -70,7 +71,7 @@ impl Pagers {
 pub(super) fn serve_memory(hm: &Hypeman, id: &str, request: &ServeMemory) -> Result<Pager> {
     let store = hm.open_store()?;
     request.check()?;
-    if cfg!(not(target_os = "linux")) {
+    if !uffd::IS_THERE {
         let why = "only Linux has userfaultfd, by which memory is served page by page; restore the snapshot instead";
         return Err(Error::new(Kind::NotSupported, why).about(id));
     }

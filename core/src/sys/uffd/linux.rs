@@ -9,6 +9,9 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use super::{Event, Features};
 use crate::sys::fork::ForkClosed;
 
+/// Whether this system has it.
+pub(crate) const IS_THERE: bool = true;
+
 const EVENT_BYTES: usize = 32;
 const EVENTS: usize = 64;
 

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
+use nix::errno::Errno;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::unistd::{Whence, lseek};
+
 /// Finds the first extent of data that ends after `offset`, cut to start there; `None` where only holes are left.
 ///
 /// Moves the file's own position, which positioned reads and writes do not use. A file system that knows no holes
 /// answers with the rest of the file. Bytes between extents read as zeros.
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub(crate) fn next_data(file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
-    use nix::errno::Errno;
-    use nix::unistd::{Whence, lseek};
-
     let seek = |offset: u64, whence| -> Result<Option<u64>, io::Error> {
         let offset = offset.try_into().map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
         match lseek(file, offset, whence) {
@@ -29,28 +29,14 @@ pub(crate) fn next_data(file: &File, offset: u64) -> io::Result<Option<Range<u64
     Ok((start < end).then_some(start..end))
 }
 
-/// Finds the rest of the file: this system does not say where its holes are.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-pub(crate) fn next_data(file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
-    let end = file.metadata()?.len();
-    Ok((offset < end).then_some(offset..end))
-}
-
 /// Lets the page cache forget `range`, which will not be read again. Only a hint: dirty pages stay, errors do not
 /// matter.
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub(crate) fn drop_cache(file: &File, range: Range<u64>) {
-    use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-
     if let (Ok(start), Ok(len)) = (range.start.try_into(), (range.end.saturating_sub(range.start)).try_into())
     {
         let _ = posix_fadvise(file, start, len, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     }
 }
-
-/// Does nothing: this system takes no such hint.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-pub(crate) fn drop_cache(_file: &File, _range: Range<u64>) {}
 
 #[cfg(test)]
 mod tests {

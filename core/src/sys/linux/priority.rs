@@ -2,20 +2,15 @@
 
 /// Lowers the priority of the calling thread to background work, for as long as it lives.
 ///
-/// Only for threads that this library owns: without privileges it cannot be raised again. On Linux the block layer
-/// follows the nice value too. Only a hint: a refusal changes nothing.
-#[cfg(target_os = "linux")]
+/// Only for threads that this library owns: without privileges it cannot be raised again. The block layer follows
+/// the nice value too. Only a hint: a refusal changes nothing.
 pub(crate) fn lower_this_thread() {
     const BACKGROUND_NICE: libc::c_int = 10;
-    // SAFETY: setpriority takes plain integers. 0 is the calling thread on Linux, whose nice value is per thread.
+    // SAFETY: setpriority takes plain integers. 0 is the calling thread, whose nice value is per thread.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE) };
 }
 
-/// Does nothing: elsewhere a nice value belongs to the process, which is the host's.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn lower_this_thread() {}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

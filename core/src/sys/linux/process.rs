@@ -2,6 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
+
+use crate::error::{Error, Result};
 
 /// Start time of process `pid` in clock ticks since boot: field 22 of `/proc/{pid}/stat`.
 pub(crate) fn start_ticks(pid: i32) -> io::Result<u64> {
@@ -12,16 +19,29 @@ pub(crate) fn start_ticks(pid: i32) -> io::Result<u64> {
 }
 
 /// The id of this boot of the machine: pids and start times of another boot mean nothing.
-pub(crate) fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+pub(crate) fn boot_id() -> Result<String> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let id = fs::read_to_string(PATH).map_err(|e| Error::io("read", PATH, &e))?;
+    Ok(id.trim_end().to_owned())
 }
 
 /// The time since this boot in clock ticks, as [`start_ticks`] counts it.
-pub(crate) fn now_ticks() -> io::Result<u64> {
-    let since = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)?;
-    let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100);
+pub(crate) fn now_ticks() -> Result<u64> {
+    let failed = |errno: Errno| Error::os("read", "the clock", &errno.into());
+    let since = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(failed)?;
+    let per_second = sysconf(SysconfVar::CLK_TCK).map_err(failed)?.unwrap_or(100);
     let ticks = since.tv_sec() * per_second + since.tv_nsec() * per_second / 1_000_000_000;
-    u64::try_from(ticks).map_err(io::Error::other)
+    u64::try_from(ticks).map_err(|_| failed(Errno::EOVERFLOW))
+}
+
+/// Where this process finds the root directory of process `pid`, which may be another one than ours.
+pub(crate) fn root_of(pid: i32) -> Option<PathBuf> {
+    Some(PathBuf::from(format!("/proc/{pid}/root")))
+}
+
+/// Where this process finds the working directory of process `pid`.
+pub(crate) fn working_directory_of(pid: i32) -> Option<PathBuf> {
+    Some(PathBuf::from(format!("/proc/{pid}/cwd")))
 }
 
 /// Whether a filter of system calls holds any thread of process `pid`; `None` where it cannot be looked at.

@@ -1,11 +1,10 @@
 //! Which CPUs a thread may run on.
 
-/// Keeps the calling thread on `cpus`. Only for threads that this library owns.
-#[cfg(target_os = "linux")]
-pub(crate) fn pin_this_thread(cpus: &[u32]) -> std::io::Result<()> {
-    use nix::sched::{CpuSet, sched_setaffinity};
-    use nix::unistd::Pid;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 
+/// Keeps the calling thread on `cpus`. Only for threads that this library owns.
+pub(crate) fn pin_this_thread(cpus: &[u32]) -> std::io::Result<()> {
     let mut set = CpuSet::new();
     for cpu in cpus {
         set.set(*cpu as usize)?;
@@ -14,13 +13,7 @@ pub(crate) fn pin_this_thread(cpus: &[u32]) -> std::io::Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
-/// Refuses: this system cannot do it.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn pin_this_thread(_cpus: &[u32]) -> std::io::Result<()> {
-    Err(std::io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -28,10 +21,10 @@ mod tests {
     fn a_cpu_that_is_not_there_is_an_error_and_one_that_is_holds_the_thread() {
         std::thread::spawn(|| {
             assert!(pin_this_thread(&[1000]).is_err() && pin_this_thread(&[1 << 20]).is_err());
-            let allowed = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
-            let first = (0..nix::sched::CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap()).unwrap();
+            let allowed = nix::sched::sched_getaffinity(Pid::from_raw(0)).unwrap();
+            let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap()).unwrap();
             pin_this_thread(&[first as u32]).unwrap();
-            let now = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).unwrap();
+            let now = nix::sched::sched_getaffinity(Pid::from_raw(0)).unwrap();
             assert_eq!((0..64).filter(|cpu| now.is_set(*cpu).unwrap()).collect::<Vec<_>>(), [first]);
         })
         .join()

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use super::dir::Dir;
+use crate::sys::dir::Dir;
 
 /// Hears of every entry that is made, removed or renamed in one directory, by whomever on this host.
 #[derive(Debug)]

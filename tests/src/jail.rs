@@ -1,0 +1,33 @@
+//! Running a VMM as another user, in a mount namespace of its own. Only root can.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+/// What starts `program` as user `uid`, where /dev/kvm is its own, and the directory `staging` lies at `seen_as` and no longer
+/// where it was; both are directories.
+pub fn jailed(program: &Path, uid: u32, staging: &Path, seen_as: &Path) -> Command {
+    let script = "set -e; mount --bind \"$1\" \"$2\"; mount -t tmpfs none \"$1\"; cp -a /dev/kvm \"$1/kvm\"; \
+                  chmod 666 \"$1/kvm\"; mount --bind \"$1/kvm\" /dev/kvm; umount -l \"$1\"; shift 2; exec \"$@\"";
+    let mut jail = Command::new("unshare");
+    jail.args(["--mount", "--propagation", "private", "sh", "-c", script, "jail"]);
+    jail.args([staging, seen_as]).args(as_user(uid)).arg(program);
+    jail
+}
+
+/// The words that run what follows them as user `uid` alone.
+pub fn as_user(uid: u32) -> [String; 4] {
+    let [user, group] = ["reuid", "regid"].map(|option| format!("--{option}={uid}"));
+    ["setpriv".to_owned(), "--clear-groups".to_owned(), user, group]
+}
+
+/// Gives the owner of `directory` all that lies in it, for others to use as the directory itself.
+pub fn give_to_owner(directory: &Path) {
+    let owner = fs::metadata(directory).unwrap();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(owner.mode() & 0o666)).unwrap();
+    }
+}
