@@ -2,6 +2,7 @@
 
 mod counts;
 mod faults;
+mod nightly;
 mod readme;
 
 use std::ffi::OsString;
@@ -36,7 +37,7 @@ impl From<Counts> for Outcome {
 }
 
 /// In the order in which a broken change is found soonest. Whatever `setup` cannot do, the others miss.
-const STAGES: [Stage; 14] = [
+const STAGES: [Stage; 17] = [
     Stage { name: "setup", run: |_| setup::setup().map(|()| Counts::ONE_PASSED.into()) },
     Stage { name: "fmt", run: |_| check(cargo().args(["fmt", "--all", "--check"])) },
     Stage { name: "clippy", run: |_| check(cargo().args(CLIPPY)) },
@@ -51,7 +52,13 @@ const STAGES: [Stage; 14] = [
     Stage { name: "go", run: |_| go_tests() },
     Stage { name: "readme", run: |_| readme::readme().map(Outcome::from) },
     Stage { name: "demo", run: |_| demo_holds() },
+    Stage { name: "miri", run: |_| nightly::miri() },
+    Stage { name: "tsan", run: |_| nightly::tsan() },
+    Stage { name: "fuzz", run: |_| nightly::fuzz() },
 ];
+
+/// These take too long for every change.
+const LONG: [&str; 3] = ["miri", "tsan", "fuzz"];
 
 /// Not `--all-targets`, which would check the bindings as test programs, which they cannot be.
 const CLIPPY: [&str; 9] =
@@ -76,7 +83,11 @@ pub fn test(options: &[&str]) -> Result<ExitCode> {
         ["--long", "--only", stage] | ["--only", stage, "--long"] => (true, Some(*stage)),
         _ => return Err(crate::USAGE.into()),
     };
-    let stages: Vec<_> = STAGES.iter().filter(|stage| only.is_none_or(|only| only == stage.name)).collect();
+    let is_asked_for = |stage: &&Stage| match only {
+        Some(only) => only == stage.name,
+        None => is_long || !LONG.contains(&stage.name),
+    };
+    let stages: Vec<_> = STAGES.iter().filter(is_asked_for).collect();
     if stages.is_empty() {
         let names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
         return Err(format!("there is no such stage; there are {}", names.join(", ")).into());
