@@ -6,8 +6,10 @@
 //! belongs to both its directories.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
+
+use twox_hash::XxHash3_64;
 
 use crate::scene::Mark;
 
@@ -279,7 +281,7 @@ pub fn rename(nodes: &mut [Node], op: &Op) {
 
 /// Of every path and content.
 fn hash(nodes: &[Node]) -> u64 {
-    fn walk(nodes: &[Node], at: Ino, hasher: &mut DefaultHasher) {
+    fn walk(nodes: &[Node], at: Ino, hasher: &mut XxHash3_64) {
         match &nodes[at] {
             Node::Directory(entries) => {
                 entries.len().hash(hasher);
@@ -292,7 +294,7 @@ fn hash(nodes: &[Node]) -> u64 {
             Node::Link(target) => target.hash(hasher),
         }
     }
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = XxHash3_64::new();
     walk(nodes, ROOT, &mut hasher);
     hasher.finish()
 }

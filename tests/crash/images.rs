@@ -30,11 +30,11 @@ pub fn no_real_file_system_loses_what_was_acknowledged() {
     let mut report = Report::new("crash-images", seed);
     report.at_least(IMAGES, if is_long() { 10_000 } else { 500 });
     let mut random = Random(seed);
-    let (cuts, states) = if is_long() { (2_000, 700) } else { (130, 20) };
+    let (cuts, states) = if is_long() { (2_000, 500) } else { (120, 18) };
     for fs in ["ext4", "xfs"] {
         cut_power(fs, cuts, &mut random, &mut report);
     }
-    let logged = ["create-zstd", "delete", "restore"];
+    let logged = ["create-zstd", "delete", "restore", "fork"];
     for fs in ["ext4", "xfs", "btrfs"] {
         for scene in logged {
             let failures = replay_log(fs, scene, states, &mut random, &mut report);

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hypeman_core::{Call, CompressionState, CreateSnapshot, Hypeman, Snapshot, SnapshotFilter, SnapshotKind};
 
-use crate::scene::{Mark, VM, extra, files, open, path, settle};
+use crate::scene::{IS_LIVE, MEMORY, Mark, VM, extra, files, kind, open, path, settle};
 
 /// What must hold, after some marks.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Promises {
     /// Which of that is a copy of a snapshot's memory.
     counted: Option<u8>,
     registered: BTreeMap<String, Option<bool>>,
+    /// Whether a fork was acknowledged, if one was begun.
+    forked: Option<bool>,
 }
 
 impl Promises {
@@ -69,6 +72,9 @@ impl Promises {
             Mark::Unregistered { name } => {
                 self.registered.insert(name, Some(false));
             }
+            Mark::Forking => self.forked = Some(self.forked == Some(true)),
+            Mark::Forked => self.forked = Some(true),
+            Mark::Recovering => {}
         }
     }
 
@@ -80,6 +86,7 @@ impl Promises {
         let found = self.snapshots_are_whole(&hm)?;
         self.instances_are_there(&hm)?;
         self.instance_is_old_or_new(&hm, &found)?;
+        self.fork_is_whole_or_not_there(&hm, &found)?;
         nothing_is_left_over(&found)?;
         self.names_are_free_or_owned(&hm, &found)?;
         hm.close();
@@ -126,7 +133,7 @@ impl Promises {
 
     /// The directory and the disk hold one content, and all of it.
     fn instance_is_old_or_new(&self, hm: &Hypeman, found: &[Arc<Snapshot>]) -> Result<(), String> {
-        let is_live = path("api.sock").exists();
+        let is_live = path(IS_LIVE).exists();
         let has_memory = !is_live && found.iter().any(|snapshot| snapshot.kind == SnapshotKind::Standby);
         let holds = |content: &u8| {
             let all = files(*content, has_memory);
@@ -154,16 +161,47 @@ impl Promises {
         Ok(())
     }
 
+    /// The fork has all its files and the copy of memory is counted, or nothing of it is there.
+    fn fork_is_whole_or_not_there(&self, hm: &Hypeman, found: &[Arc<Snapshot>]) -> Result<(), String> {
+        let Some(is_acknowledged) = self.forked else { return Ok(()) };
+        let known = hm.instances().list().map_err(|e| format!("instances: {e}"))?;
+        let is_known = known.iter().any(|instance| instance.name == "f");
+        if is_acknowledged && !is_known {
+            return Err("the fork was acknowledged and is lost".to_owned());
+        }
+        let (directory, disk) = (path("vms/f"), path("disks/f.raw"));
+        if !is_known {
+            let is_left = directory.exists() || disk.exists();
+            return if is_left { Err("files of a fork are left that is none".to_owned()) } else { Ok(()) };
+        }
+        let is_there = |(name, bytes): (&str, Vec<u8>)| {
+            fs::read(directory.join(name)).is_ok_and(|found| found == bytes)
+        };
+        if !files(1, true).into_iter().all(is_there) || !fs::read(disk).is_ok_and(|disk| disk == extra(1)) {
+            return Err("the fork is there, and not all of its files".to_owned());
+        }
+        let inspect = |snapshot: &Arc<Snapshot>| hm.snapshots().inspect(&snapshot.id);
+        match found.first().map(inspect) {
+            Some(Ok(inspected)) if inspected.generation > 0 => Ok(()),
+            other => Err(format!("the fork has a copy of memory that no one counted: {other:?}")),
+        }
+    }
+
     fn names_are_free_or_owned(&self, hm: &Hypeman, found: &[Arc<Snapshot>]) -> Result<(), String> {
         if self.registered.get("a") != Some(&Some(true)) {
             return Ok(());
         }
         for name in &self.names {
             let owners = found.iter().filter(|snapshot| snapshot.name.as_ref() == Some(name)).count();
-            let has_memory = path("vms/a").join(crate::scene::MEMORY).exists() || path("api.sock").exists();
+            let is_live = path(IS_LIVE).exists();
+            // Of a VM whose VMM has gone with its power, no one can make another.
+            if is_live && UnixStream::connect(path("api.sock")).is_err() && owners == 0 {
+                continue;
+            }
+            let has_memory = path("vms/a").join(MEMORY).exists() || is_live;
             let request = CreateSnapshot {
                 name: Some(name.clone()),
-                ..CreateSnapshot::new(crate::scene::kind(has_memory))
+                ..CreateSnapshot::new(kind(has_memory))
             };
             let again = hm.instances().snapshots().create(VM, &request, Call::default());
             match (owners, again) {
@@ -194,11 +232,11 @@ fn is_whole(hm: &Hypeman, snapshot: &Snapshot, content: u8, settled: Option<bool
     let mut expected: BTreeSet<PathBuf> = BTreeSet::new();
     // What a VMM writes beside memory.
     let beside =
-        ["config.json", "state.json"].map(|name| Path::new(crate::scene::MEMORY).with_file_name(name));
+        ["config.json", "state.json"].map(|name| Path::new(MEMORY).with_file_name(name));
     expected.extend(beside.into_iter().filter(|name| guest.join(name).exists()));
     let mut is_compressed = false;
     for (name, bytes) in files(content, has_memory) {
-        if name == crate::scene::MEMORY {
+        if name == MEMORY {
             let memory = hm.snapshots().memory(&snapshot.id).map_err(|e| fail("memory", e))?;
             let mut read = vec![0; bytes.len() + 1];
             let count = memory.read_at(0, &mut read).map_err(|e| fail("memory", e))?;
@@ -247,7 +285,7 @@ fn raw_memory_outlives_its_compression() -> Result<(), String> {
         let directory = path("data/snapshots").join(&id);
         let Ok(text) = fs::read(directory.join("snapshot.json")) else { continue };
         let Ok(record) = serde_json::from_slice::<serde_json::Value>(&text) else { continue };
-        let memory = directory.join("guest").join(crate::scene::MEMORY);
+        let memory = directory.join("guest").join(MEMORY);
         if record["snapshot"]["compression_state"] == "compressing" && !memory.exists() {
             return Err(format!("snapshot {} is compressing, and its raw memory is gone", id.display()));
         }

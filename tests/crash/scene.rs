@@ -4,6 +4,7 @@
 //! `disks/extra.raw`. All paths lead through the working directory of the process, so that a crash state can be
 //! looked at elsewhere, by many processes at once.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -12,10 +13,12 @@ use std::thread;
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, CompressionConfig, CreateSnapshot, Disk, Hypeman, InstanceState, Options, RegisterInstance,
-    RestoreSnapshot, SnapshotKind,
+    Call, CompressionConfig, CreateSnapshot, Disk, ForkSnapshot, Hypeman, InstanceState, Options,
+    RegisterInstance, RestoreSnapshot, SnapshotKind,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::peer::Peer;
 
 /// The directory of a scene, wherever it lies.
 pub const SCENE: &str = "/proc/self/cwd";
@@ -72,6 +75,11 @@ pub enum Mark {
     Unregistered {
         name: String,
     },
+    /// There may be an instance `f` from now on, which holds content 1.
+    Forking,
+    Forked,
+    /// Someone makes good what a dead host left.
+    Recovering,
 }
 
 /// A scene: what is there before, and the operations that are tried. Both say what holds from then on.
@@ -105,7 +113,7 @@ impl Say {
     }
 }
 
-pub static SCENES: [Scene; 13] = [
+pub static SCENES: [Scene; 16] = [
     Scene { name: "first-open", before: with_files, act: first_open },
     Scene { name: "create-stopped", before: |say| with_instance(say, 1, false), act: create_stopped },
     Scene {
@@ -123,22 +131,33 @@ pub static SCENES: [Scene; 13] = [
     Scene { name: "restore", before: with_compressed, act: restore },
     Scene { name: "restore-stopped", before: with_stopped, act: restore_stopped },
     Scene { name: "register", before: |say| with_instance(say, 1, false), act: register },
-    // A host that is killed, and an opener that makes good what it left, until its power goes.
+    Scene { name: "fork", before: with_compressed, act: fork },
+    Scene { name: "create-live", before: with_vm, act: create_live_alone },
+    // A host that is killed, and an opener that makes good what it left and goes on, until its power goes.
     Scene {
         name: "recover-create",
         before: |say| killed(say, "create-zstd", "renameat2", 1),
-        act: |_| recover(),
+        act: |say| recover(say, |say| create_again(say, SnapshotKind::Standby)),
     },
     Scene {
         name: "recover-compress",
         before: |say| killed(say, "compress", "renameat", 2),
-        act: |_| recover(),
+        act: |say| recover(say, |say| create_again(say, SnapshotKind::Standby)),
     },
-    Scene { name: "recover-delete", before: |say| killed(say, "delete", "fsync", 5), act: |_| recover() },
+    Scene {
+        name: "recover-delete",
+        before: |say| killed(say, "delete", "fsync", 5),
+        act: |say| recover(say, |say| create_again(say, SnapshotKind::Stopped)),
+    },
     Scene {
         name: "recover-restore",
         before: |say| killed(say, "restore", "renameat2", 2),
-        act: |_| recover(),
+        act: |say| recover(say, |say| replace_instance(say, 3)),
+    },
+    Scene {
+        name: "recover-fork",
+        before: |say| killed(say, "fork", "renameat2", 2),
+        act: |say| recover(say, fork),
     },
 ];
 
@@ -147,11 +166,12 @@ pub static VENDOR: Scene =
     Scene { name: "vendor", before: |say| with_snapshots(say, true), act: compress_as_the_vendor };
 
 /// A VM that runs, beneath a VMM of paper at `api.sock` that outlives its host.
-pub static LIVE: Scene = Scene { name: "create-live", before: with_vm, act: create_live };
+pub static LIVE: Scene = Scene { name: "create-live-outlived", before: with_vm, act: create_live };
 
-/// The scenes that may be played in a copy of what was before: a restore under way knows its directories by their inodes.
+/// The scenes that may be played in a copy of what was before: a restore or fork under way knows its directories by
+/// their inodes.
 pub fn copied() -> impl Iterator<Item = &'static Scene> {
-    SCENES.iter().filter(|scene| scene.name != "recover-restore")
+    SCENES.iter().filter(|scene| !["recover-restore", "recover-fork"].contains(&scene.name))
 }
 
 /// The scene `name`.
@@ -425,8 +445,12 @@ fn compress_as_the_vendor(say: &mut Say) {
     say.say(Mark::Settled { id, compressed: false });
 }
 
+/// There where the instance is a VM that runs.
+pub const IS_LIVE: &str = "live";
+
 fn with_vm(say: &mut Say) {
     put_instance(1, false);
+    fs::write(path(IS_LIVE), "").unwrap();
     say.say(Mark::Placed { content: 1 });
     let hm = open().unwrap();
     say.say(Mark::Registering { name: "a".to_owned() });
@@ -450,6 +474,29 @@ fn create_live(say: &mut Say) {
     hm.close();
 }
 
+/// The VMM is of this very process: it goes with it when the power does, and what it writes is recorded.
+fn create_live_alone(say: &mut Say) {
+    let socket = path("api.sock");
+    let peer = Peer::start(&socket);
+    create_live(say);
+    drop(peer);
+    fs::remove_file(socket).unwrap();
+}
+
+fn fork(say: &mut Say) {
+    let hm = open().unwrap();
+    let id = hm.snapshots().list(&hypeman_core::SnapshotFilter::default()).unwrap()[0].id.clone();
+    let request = ForkSnapshot {
+        directory: Some(path("vms/f")),
+        disks: BTreeMap::from([(path("disks/extra.raw"), path("disks/f.raw"))]),
+        ..ForkSnapshot::new("f")
+    };
+    say.say(Mark::Forking);
+    hm.snapshots().fork(&id, &request, Call::default()).unwrap();
+    say.say(Mark::Forked);
+    hm.close();
+}
+
 /// Plays the scene `name` as a host that is killed when it makes `call` for the `time`th time.
 fn killed(say: &mut Say, name: &str, call: &str, time: u32) {
     (scene(name).before)(say);
@@ -462,8 +509,18 @@ fn killed(say: &mut Say, name: &str, call: &str, time: u32) {
     }
 }
 
-fn recover() {
+/// Opens, and waits until all is made good that a dead host left. Then the host does something more.
+fn recover(say: &mut Say, more: fn(&mut Say)) {
+    say.say(Mark::Recovering);
     let hm = open().unwrap();
     settle();
+    hm.close();
+    more(say);
+}
+
+fn create_again(say: &mut Say, kind: SnapshotKind) {
+    let hm = open().unwrap();
+    let id = create(&hm, say, 1, &named("again", kind));
+    settled(say, &id, false);
     hm.close();
 }

@@ -23,6 +23,10 @@ use crate::scene::{Random, jobs_end, open, scratch, standby_vm};
 
 const ROLE: &str = "HYPEMAN_HOSTILE_OWNER";
 
+/// There are at least so many kills, and snapshots made.
+const KILLS: u64 = 12;
+const MADE: usize = 30;
+
 /// A worker under way.
 struct Worker {
     process: Child,
@@ -76,8 +80,12 @@ pub fn eight() -> Result<(), String> {
     };
     let mut workers =
         (0..8).map(|n| start(n % programs.len(), &mut random)).collect::<Result<Vec<_>, _>>()?;
-    let until = Instant::now() + Duration::from_secs(if is_long() { 1800 } else { 20 });
-    while Instant::now() < until {
+    let until = Instant::now() + Duration::from_secs(if is_long() { 1800 } else { 12 });
+    let mut lines = Vec::new();
+    let made_by = |lines: &[String]| lines.iter().filter(|line| line.starts_with("made ")).count();
+    // Until there was enough of everything, however slow this machine is.
+    while Instant::now() < until || report.count("kills") < KILLS || made_by(&lines) < MADE {
+        lines.extend(told.try_iter());
         std::thread::sleep(Duration::from_millis(200 + random.below(600) as u64));
         look(&hm, &mut report);
         let victim = random.below(workers.len());
@@ -92,7 +100,7 @@ pub fn eight() -> Result<(), String> {
     drop(tell);
 
     // What was acknowledged and not deleted is there, whole.
-    let lines: Vec<_> = told.iter().collect();
+    lines.extend(told.iter());
     let with = |word: &str| -> BTreeSet<String> {
         lines.iter().filter_map(|line| line.strip_prefix(word)).map(str::to_owned).collect()
     };
@@ -127,8 +135,8 @@ pub fn eight() -> Result<(), String> {
         "a name that is there twice",
         twins.iter().all(|made| *made) && names_twice(&open(&data).unwrap()),
     );
-    report.at_least("kills", 8);
-    report.at_least("snapshots made", 20);
+    report.at_least("kills", KILLS);
+    report.at_least("snapshots made", MADE as u64);
     report.finish();
     Ok(())
 }

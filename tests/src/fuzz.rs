@@ -5,15 +5,21 @@
 
 use std::cell::RefCell;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::net::Shutdown;
 use std::num::NonZeroUsize;
-use std::os::unix::net::UnixListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
-use hypeman_core::{Call, CreateSnapshot, Hypeman, Options, RegisterInstance, SnapshotFilter, SnapshotKind};
+use hypeman_core::{
+    Call, CreateSnapshot, Hypeman, Options, Pager, RegisterInstance, ServeMemory, SnapshotFilter,
+    SnapshotKind,
+};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use twox_hash::XxHash3_64;
 
 /// A target takes any bytes.
@@ -29,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("qmp", |input| vmm(input, "qemu")),
     ("http", |input| vmm(input, "cloud-hypervisor")),
     ("http_firecracker", |input| vmm(input, "firecracker")),
+    ("handshake", handshake),
 ];
 
 /// Gives `input` to the target of that name.
@@ -47,6 +54,8 @@ struct Scene {
     record: Vec<u8>,
     /// VMMs that answer with the input, by hypervisor.
     answers: Vec<(&'static str, Sender<Vec<u8>>)>,
+    /// Serves the memory of another snapshot, where that can be done.
+    pager: Option<Pager>,
 }
 
 thread_local! {
@@ -70,12 +79,18 @@ fn prepare() -> Scene {
     hm.instances()
         .register(&RegisterInstance { directory: Some(vm), ..RegisterInstance::new("vm", "qemu") })
         .unwrap();
+    // One whose memory can be served page by page.
+    let paged = RegisterInstance {
+        directory: Some(temp.path().join("vm")),
+        ..RegisterInstance::new("paged", "firecracker")
+    };
+    hm.instances().register(&paged).unwrap();
     let request = CreateSnapshot::new(SnapshotKind::Standby);
-    let id = hm.instances().snapshots().create("vm", &request, Call::default()).unwrap().id;
-    let jobs = data.join("snapshots/.libhypeman/jobs");
-    while fs::read_dir(&jobs).unwrap().next().is_some() {
-        thread::sleep(Duration::from_millis(1));
-    }
+    let [id, paged] = ["vm", "paged"]
+        .map(|vm| hm.instances().snapshots().create(vm, &request, Call::default()).unwrap().id);
+    hm.finish(Call::default()).unwrap();
+    let served = ServeMemory { socket: Some(temp.path().join("pager")), ..ServeMemory::default() };
+    let pager = hm.snapshots().serve_memory(&paged, &served).ok();
     let directory = data.join("snapshots").join(&id);
     let guests = data.join("guests/server1");
     fs::create_dir_all(&guests).unwrap();
@@ -91,7 +106,7 @@ fn prepare() -> Scene {
         hm.instances().register(&request).unwrap();
         (hypervisor, answer)
     });
-    Scene { _temp: temp, hm, id, directory, guests, record, answers: answers.into() }
+    Scene { _temp: temp, hm, id, directory, guests, record, answers: answers.into(), pager }
 }
 
 /// A VMM that says what it is given, in pieces at each zero byte, one after each thing that it hears.
@@ -182,5 +197,31 @@ fn vmm(input: &[u8], hypervisor: &str) {
         let request = CreateSnapshot::new(SnapshotKind::Standby);
         let call = Call::default().timeout(Duration::from_millis(200));
         let _ = hm.instances().snapshots().create(&format!("live-{hypervisor}"), &request, call);
+    });
+}
+
+/// A VMM that connects for its memory, says the input in pieces at each zero byte, with as many descriptors as the first
+/// byte says, and hangs up. The pager answers at once by hanging up, too.
+fn handshake(input: &[u8]) {
+    with_scene(|Scene { pager, .. }| {
+        let (Some(pager), Some((how, says))) = (pager, input.split_first()) else { return };
+        let mut stream = UnixStream::connect(pager.socket()).unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        let files = [reader.as_raw_fd(), writer.as_raw_fd()];
+        let files = &files[..[1, 0, 1, 2][usize::from(*how % 4)]];
+        let mut control = &[ControlMessage::ScmRights(files)][..usize::from(!files.is_empty())];
+        for piece in says.split(|byte| *byte == 0).filter(|piece| !piece.is_empty()) {
+            let flags = MsgFlags::MSG_NOSIGNAL;
+            // It need not listen to the end.
+            if sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(piece)], control, flags, None).is_err() {
+                break;
+            }
+            control = &[];
+        }
+        let _ = stream.shutdown(Shutdown::Write);
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let answer = stream.read(&mut [0; 16]);
+        let is_left = matches!(&answer, Err(e) if e.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(!is_left && !matches!(answer, Ok(1..)), "the pager does not hang up: {answer:?}");
     });
 }

@@ -115,6 +115,36 @@ impl Runner {
         }
     }
 
+    /// Prepares `source`, a program in C++ over the header for it.
+    ///
+    /// # Errors
+    /// As [`Runner::named`].
+    pub fn cpp(source: &Path, scratch: &Path) -> Result<Self, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut compiler = Command::new("g++");
+        compiler.args(["-std=c++17", "-O1"]).arg(present(source.to_owned())?);
+        let program = built(source, scratch, Language::C).with_extension("cpp");
+        link(&root, &mut compiler, &program, scratch, "apt-get install g++")
+    }
+
+    /// Prepares `program` of several `sources` in C, watched by the sanitisers of gcc for addresses and undefined
+    /// behaviour, with more `flags`.
+    ///
+    /// # Errors
+    /// As [`Runner::named`].
+    pub fn sanitised(
+        program: &str,
+        sources: &[&Path],
+        flags: &[&str],
+        scratch: &Path,
+    ) -> Result<Self, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-std=c11", "-D_GNU_SOURCE", "-O1", "-fsanitize=address,undefined"]);
+        gcc.args(flags).args(sources);
+        link(&root, &mut gcc, &scratch.join(program), scratch, "apt-get install gcc libcjson-dev")
+    }
+
     /// A runner that is `program` itself.
     pub fn program(program: &Path) -> Self {
         Self { program: program.into(), first: None, library_path: None }
@@ -222,13 +252,26 @@ fn built(source: &Path, scratch: &Path, language: Language) -> PathBuf {
 }
 
 fn build_c(root: &Path, source: &Path, scratch: &Path) -> Result<Runner, String> {
-    install_library(root, scratch)?;
-    let program = built(source, scratch, Language::C);
     let mut gcc = Command::new("gcc");
-    gcc.args(["-std=c99", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1", "-g"]);
-    gcc.arg("-I").arg(root.join("include")).arg(source).arg("-o").arg(&program);
-    gcc.arg("-L").arg(scratch).args(["-lhypeman", "-lcjson", "-lpthread"]);
-    compile(&mut gcc, "apt-get install gcc libcjson-dev")?;
+    gcc.args(["-std=c99", "-D_GNU_SOURCE", "-O1"]).arg(source);
+    link(root, &mut gcc, &built(source, scratch, Language::C), scratch, "apt-get install gcc libcjson-dev")
+}
+
+/// Has `compiler` make `program` with the library of this build.
+fn link(
+    root: &Path,
+    compiler: &mut Command,
+    program: &Path,
+    scratch: &Path,
+    needs: &str,
+) -> Result<Runner, String> {
+    install_library(root, scratch)?;
+    // Another test may be making or running the same program: it is renamed into place.
+    let fresh = program.with_extension(format!("{:?}", thread::current().id()));
+    compiler.args(["-Wall", "-Wextra", "-Werror", "-g", "-I"]).arg(root.join("include"));
+    compiler.arg("-o").arg(&fresh).arg("-L").arg(scratch).args(["-lhypeman", "-lcjson", "-lpthread"]);
+    compile(compiler, needs)?;
+    fs::rename(&fresh, program).map_err(|e| format!("{}: {e}", program.display()))?;
     Ok(Runner { program: program.into(), first: None, library_path: Some(scratch.to_owned()) })
 }
 

@@ -74,6 +74,11 @@ impl Report {
         *self.tried.entry(what.to_owned()).or_default() += count;
     }
 
+    /// How many of `what` were tried so far.
+    pub fn count(&self, what: &str) -> u64 {
+        self.tried.get(what).copied().unwrap_or(0)
+    }
+
     /// Demands that at least `count` of `what` are tried.
     pub fn at_least(&mut self, what: &str, count: u64) {
         self.minimum.insert(what.to_owned(), count);
@@ -90,6 +95,11 @@ impl Report {
     /// Notes a deliberate defect, and whether the harness caught it.
     pub fn control(&mut self, name: &str, caught: bool) {
         self.controls.insert(name.to_owned(), caught);
+    }
+
+    /// Tells whether no deliberate defect was tried yet.
+    pub fn is_without_controls(&self) -> bool {
+        self.controls.is_empty()
     }
 
     /// Writes the report and prints its sum.

@@ -176,7 +176,7 @@ impl Place {
         };
         let is_whole = |(now, old): &(Contents, Contents)| *now == *old || *now == self.new;
         let before = look();
-        let hm = Hypeman::open(self.data()).unwrap();
+        let hm = Hypeman::open(self.data()).unwrap_or_else(|e| panic!("{fault}: the next open: {e}"));
         let (now, old) = look();
         assert!(now == old || now == self.new, "{fault}: neither old nor new: {:?}", now.keys());
         let is_new = now == self.new;
@@ -207,15 +207,18 @@ impl Place {
         }
         // It goes on: another one is done, and has a generation that no one had before.
         let used: u64 = said.strip_prefix("ok ").map_or(0, |number| number.parse().unwrap());
-        assert!(hm.snapshots().inspect(&self.snapshot_id).unwrap().generation >= used, "{fault}");
+        let counted = hm.snapshots().inspect(&self.snapshot_id);
+        let counted = counted.unwrap_or_else(|e| panic!("{fault}: inspect: {e}")).generation;
+        assert!(counted >= used, "{fault}: generation {used} was handed out, and {counted} are counted");
         let next = hm.instances().snapshots().restore(
             &self.snapshot_id,
             "web",
             &RestoreSnapshot::default(),
             Call::default(),
         );
-        assert!(next.unwrap().generation.unwrap() > used, "{fault}");
-        assert_eq!(self.contents(&self.vm(), &self.disk()), self.new, "{fault}");
+        let next = next.unwrap_or_else(|e| panic!("{fault}: the restore after it: {e}")).generation;
+        assert!(next > Some(used), "{fault}: generation {used} was handed out, and then {next:?}");
+        assert_eq!(self.contents(&self.vm(), &self.disk()), self.new, "{fault}: the restore after it");
         hm.close();
         Outcome { was_mixed: !is_whole(&before), is_new }
     }

@@ -14,6 +14,7 @@ use std::process::Command;
 use hypeman_tests::language::{Language, Runner};
 use hypeman_tests::report::Report;
 
+use crate::disks::skip;
 use crate::scene::{files, scratch};
 
 pub use runner::plays_a_part;
@@ -33,43 +34,38 @@ pub fn every_language() -> Result<(), String> {
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile");
     let expected_file = root.join("corpus/expected.txt");
-    for language in Language::wanted_borders() {
-        let rust = std::env::current_exe().unwrap();
-        let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let runner = match language {
-            // This very program, in that part.
-            Language::Rust => Runner::program(&rust),
-            _ => Runner::new(language, &root.join("runners"), &rust, scratch)?,
-        };
+    // This very program is the one in Rust.
+    let rust = std::env::current_exe().unwrap();
+    for (language, runner) in runners(&root.join("runners"), &rust)? {
         copy_all(&before, &run)?;
         let canary = files(&run.join("canary"));
         let output = runner.play(&list, &run.join("data"), &run.join("web"))?;
         let (answers, memory): (Vec<_>, Vec<_>) = output.lines().partition(|line| !line.starts_with("rss "));
         let answers = answers.join("\n") + "\n";
-        if language == Language::Rust && std::env::var_os("UPDATE").is_some() {
+        if language == "rust" && std::env::var_os("UPDATE").is_some() {
             fs::write(&expected_file, &answers).unwrap();
         }
         let expected = fs::read_to_string(&expected_file).map_err(|e| e.to_string())?;
         for (got, wanted) in answers.lines().zip(expected.lines()).filter(|(got, wanted)| got != wanted) {
-            report.failure(format!("{}: {got}\n    instead of: {wanted}", language.as_str()));
+            report.failure(format!("{}: {got}\n    instead of: {wanted}", language));
         }
         if answers.lines().count() != expected.lines().count() {
-            report.failure(format!("{}: {} lines", language.as_str(), answers.lines().count()));
+            report.failure(format!("{}: {} lines", language, answers.lines().count()));
         }
         let rss = memory.first().and_then(|line| line["rss ".len()..].trim().parse::<u64>().ok());
         match rss {
             Some(bytes) if bytes <= RSS_BYTES => report.tried("MiB above baseline", bytes >> 20),
-            other => report.failure(format!("{}: {other:?} bytes above baseline", language.as_str())),
+            other => report.failure(format!("{}: {other:?} bytes above baseline", language)),
         }
         if files(&run.join("canary")) != canary {
-            report.failure(format!("{}: something outside was touched", language.as_str()));
+            report.failure(format!("{}: something outside was touched", language));
         }
         for path in open_to_others(&run.join("data/snapshots/.libhypeman")) {
-            report.failure(format!("{}: {} is open to others", language.as_str(), path.display()));
+            report.failure(format!("{}: {} is open to others", language, path.display()));
         }
         report.tried("entries answered", labels.len() as u64);
         // What a change to the canary would look like, and a file that others may read.
-        if language == Language::wanted_borders()[0] {
+        if report.is_without_controls() {
             fs::write(run.join("canary/secret"), "touched").unwrap();
             report.control("a canary that was touched", files(&run.join("canary")) != canary);
             let path = run.join("data/snapshots/.libhypeman/open");
@@ -81,6 +77,31 @@ pub fn every_language() -> Result<(), String> {
     }
     report.finish();
     Ok(())
+}
+
+/// The runner of each language, by its name: those that are wanted, C++ with C, and Go where it is there.
+fn runners(sources: &Path, rust: &Path) -> Result<Vec<(&'static str, Runner)>, String> {
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let mut found = Vec::new();
+    for language in Language::wanted() {
+        if let Some(why) = language.missing() {
+            skip("a_hostile_store in Go", "go", why)?;
+            continue;
+        }
+        let runner = match language {
+            Language::Rust => Runner::program(rust),
+            _ => Runner::new(language, sources, rust, scratch)?,
+        };
+        found.push((language.as_str(), runner));
+        if language == Language::C {
+            if Command::new("g++").arg("--version").output().is_ok() {
+                found.push(("c++", Runner::cpp(&sources.join("runner.cpp"), scratch)?));
+            } else {
+                skip("a_hostile_store in C++", "c++", "g++ is not installed; apt-get install g++")?;
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// As it is: holes, links, named pipes and modes.

@@ -10,7 +10,7 @@ use hypeman_core::{
 };
 use hypeman_tests::scripted::{CloudHypervisor, memory};
 
-use crate::scene::{files, jobs_end, open, snapshot, standby_vm};
+use crate::scene::{files, open, snapshot, standby_vm};
 
 /// What is done to the store behind the back of an operation, to see that the oracle notices.
 pub const CONTROLS: &[&str] = &[
@@ -252,9 +252,17 @@ pub fn harm(scene: &Scene, control: &str) {
     }
 }
 
-/// Waits for the jobs that a later opener has taken up.
-pub fn settle(data: &Path) -> std::result::Result<(), String> {
-    jobs_end(data)
+/// Waits for the jobs that a later opener has taken up. One that it cannot bring to its end keeps its note.
+pub fn settle(hm: &Hypeman) -> std::result::Result<(), String> {
+    hm.finish(limit()).map_err(|error| format!("the jobs of the next opener: {error}"))?;
+    let notes = fs::read_dir(hm.data_dir().join("snapshots/.libhypeman/jobs")).map_err(|e| e.to_string())?;
+    match notes.flatten().next() {
+        Some(note) => {
+            let id = note.file_name();
+            Err(format!("the job of {} cannot be done by the next opener", id.to_string_lossy()))
+        }
+        None => Ok(()),
+    }
 }
 
 pub type Outcome = std::result::Result<Done, Error>;

@@ -36,7 +36,7 @@ pub fn code_fits(kind: Kind, operation: &str, call: &str, how: &str) -> bool {
 pub fn check(scene: &Scene, operation: &str, outcome: &Outcome) -> Result<(), String> {
     let data = scene.data();
     let hm = open(&data).map_err(|e| format!("the next open: {e}"))?;
-    settle(&data)?;
+    settle(&hm)?;
     let say = |what: &str, error: hypeman_core::Error| format!("{what}: {error}");
 
     let mut ids: Vec<_> = hm

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+
+use twox_hash::XxHash3_64;
 
 use super::operations::{OPERATIONS, Operation, Outcome, Scene, harm};
 use super::oracle::{check, code_fits};
-use super::{Line, Orders};
-use crate::scene::{Random, open};
+use super::{Line, Orders, SWEEPERS};
+use crate::scene::open;
 
 /// Set by the panic hook: the library catches panics, so that no one else would know.
 static PANICKED: AtomicBool = AtomicBool::new(false);
@@ -35,6 +36,13 @@ struct Plan<'o> {
     ever: bool,
 }
 
+impl Plan<'_> {
+    fn shown(&self) -> String {
+        let Self { operation, call, at, how, ever } = self;
+        format!("{}: {call} {at}{} answered with {how}", operation.name, if *ever { "+" } else { "" })
+    }
+}
+
 pub fn sweep(orders: &Orders) {
     std::panic::set_hook(Box::new(|info| {
         PANICKED.store(true, Ordering::Relaxed);
@@ -46,7 +54,6 @@ pub fn sweep(orders: &Orders) {
         run(&scene, &quiet, Some(control));
         return;
     }
-    let mut random = Random::new(orders.seed);
     let mut plans = Vec::new();
     for operation in OPERATIONS.iter().filter(|one| orders.only.as_ref().is_none_or(|only| only == one.name))
     {
@@ -70,14 +77,13 @@ pub fn sweep(orders: &Orders) {
             }
         }
     }
-    for at in (1..plans.len()).rev() {
-        plans.swap(at, random.below(at + 1));
-    }
-    let until = orders.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    for plan in &plans {
-        if until.is_some_and(|until| Instant::now() > until) {
-            break;
-        }
+    // By what each is, and not by its place among the others: how often an operation makes a call may differ a little
+    // from run to run, and the same seed is to try the same.
+    let place = |plan: &Plan<'_>| XxHash3_64::oneshot_with_seed(orders.seed, plan.shown().as_bytes());
+    plans.retain(|plan| place(plan) % SWEEPERS == orders.share);
+    plans.sort_by_cached_key(place);
+    let most = orders.most.map_or(usize::MAX, |most| usize::try_from(most).expect("a count is a usize"));
+    for plan in plans.iter().take(most) {
         run(&scene, plan, None);
     }
 }
@@ -92,7 +98,7 @@ fn faults_of(call: &str) -> Vec<String> {
 /// Runs one plan and tells how it went. Returns the calls that were made.
 fn run(scene: &Scene, plan: &Plan<'_>, control: Option<&str>) -> BTreeMap<String, u32> {
     let Plan { operation, call, at, how, ever } = plan;
-    let what = format!("{}: {call} {at}{} answered with {how}", operation.name, if *ever { "+" } else { "" });
+    let what = plan.shown();
     say(&Line::Trying(what.clone()));
     scene.reset(operation.leftover);
     PANICKED.store(false, Ordering::Relaxed);

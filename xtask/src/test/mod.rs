@@ -3,6 +3,7 @@
 mod counts;
 mod darwin;
 mod faults;
+mod nightly;
 mod packages;
 mod readme;
 mod snippets;
@@ -26,9 +27,6 @@ struct Stage {
     run: fn(bool) -> Result<Outcome>,
 }
 
-/// Stages that only the long run has, and who asks for them by name.
-const LONG: [&str; 1] = ["dist"];
-
 /// How a stage went: its tests counted, and a line for each that was skipped, with its name and the reason.
 #[derive(Default)]
 struct Outcome {
@@ -50,7 +48,7 @@ impl From<Counts> for Outcome {
 }
 
 /// In the order in which a broken change is found soonest. Whatever `setup` cannot do, the others miss.
-const STAGES: [Stage; 15] = [
+const STAGES: [Stage; 19] = [
     Stage { name: "setup", run: |_| setup::setup().map(|()| Counts::ONE_PASSED.into()) },
     Stage { name: "fmt", run: |_| check(cargo().args(["fmt", "--all", "--check"])) },
     Stage { name: "clippy", run: |_| check(cargo().args(CLIPPY)) },
@@ -67,7 +65,13 @@ const STAGES: [Stage; 15] = [
     Stage { name: "readme", run: |_| readme::readme().map(Outcome::from) },
     Stage { name: "demo", run: |_| demo_holds() },
     Stage { name: "dist", run: |_| packages::packages() },
+    Stage { name: "miri", run: |_| nightly::miri() },
+    Stage { name: "tsan", run: |_| nightly::tsan() },
+    Stage { name: "fuzz", run: |_| nightly::fuzz() },
 ];
+
+/// These take too long for every change.
+const LONG: [&str; 4] = ["dist", "miri", "tsan", "fuzz"];
 
 /// Not `--all-targets`, which would check the bindings as test programs, which they cannot be.
 const CLIPPY: [&str; 9] =
@@ -92,11 +96,11 @@ pub fn test(options: &[&str]) -> Result<ExitCode> {
         ["--long", "--only", stage] | ["--only", stage, "--long"] => (true, Some(*stage)),
         _ => return Err(crate::USAGE.into()),
     };
-    let is_asked = |stage: &&Stage| match only {
+    let is_asked_for = |stage: &&Stage| match only {
         Some(only) => only == stage.name,
         None => is_long || !LONG.contains(&stage.name),
     };
-    let stages: Vec<_> = STAGES.iter().filter(is_asked).collect();
+    let stages: Vec<_> = STAGES.iter().filter(is_asked_for).collect();
     if stages.is_empty() {
         let names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
         return Err(format!("there is no such stage; there are {}", names.join(", ")).into());

@@ -1,0 +1,118 @@
+//! What only a nightly compiler can do, in the long run: data races, undefined behaviour, inputs that no one thought of.
+//! Each stage is left out, by name, where its tools are missing, unless `HYPEMAN_REQUIRE` names it.
+
+use std::fs;
+use std::process::Command;
+
+use super::{Outcome, check, count, counts};
+use crate::program::{Run, program, succeeds};
+use crate::{Result, root, target};
+
+const TOOLCHAIN: &str = "nightly";
+
+/// Tests in which threads meet: of one handle, of several on one store, of the pager.
+const MEETING: [&str; 6] =
+    ["--lib", "--test=readers", "--test=catalogue", "--test=memory", "--test=snapshots", "--test=restore"];
+/// Of the tests beside the code: those with threads. A forked child of several threads is beyond the sanitiser.
+const MEETING_FILTERS: [&str; 8] = [
+    "memory::",
+    "snapshots::",
+    "catalogue",
+    "readers",
+    "restor",
+    "compress",
+    "one_handle",
+    "--skip=fork",
+];
+
+/// Code that is pure: it parses, formats and decides. Miri knows no openat2 and runs no C.
+const PURE: [&str; 8] = [
+    "types::",
+    "error::",
+    "call::",
+    "panic::",
+    "store::json",
+    "hypervisor::http::exchange",
+    "hypervisor::qemu::wire",
+    "memory::pager::regions",
+];
+
+/// The tests of core in which threads meet, under ThreadSanitizer.
+pub fn tsan() -> Result<Outcome> {
+    if let Some(skip) = missing("tsan", "rust-src")? {
+        return Ok(skip);
+    }
+    let mut command = nightly("tsan");
+    command.args(["test", "-Zbuild-std", "--target", "x86_64-unknown-linux-gnu", "--package=hypeman-core"]);
+    command.args(MEETING).arg("--no-fail-fast").arg("--").args(MEETING_FILTERS);
+    command.env("RUSTFLAGS", "-Zsanitizer=thread").env("TSAN_OPTIONS", "halt_on_error=1");
+    count(command, counts::of_cargo)
+}
+
+/// The tests of what is pure in core, under Miri.
+pub fn miri() -> Result<Outcome> {
+    if let Some(skip) = missing("miri", "miri")? {
+        return Ok(skip);
+    }
+    let mut command = nightly("miri");
+    command.args(["miri", "test", "--package=hypeman-core", "--lib", "--"]).args(PURE);
+    command.env("MIRIFLAGS", "-Zmiri-disable-isolation");
+    count(command, counts::of_cargo)
+}
+
+/// Every fuzz target, for `$HYPEMAN_FUZZ_SECONDS` each, 60 by default. What is found new is kept in `target/fuzz-corpus`.
+pub fn fuzz() -> Result<Outcome> {
+    if let Some(skip) = missing("fuzz", "rustc")? {
+        return Ok(skip);
+    }
+    if !succeeds(program("cargo").args(["fuzz", "--version"])) {
+        return skipped("fuzz", "cargo-fuzz is not installed; cargo install cargo-fuzz");
+    }
+    let seconds = std::env::var("HYPEMAN_FUZZ_SECONDS").unwrap_or_else(|_| "60".to_owned());
+    let mut targets: Vec<_> = fs::read_dir(root().join("fuzz/fuzz_targets"))?
+        .map(|entry| Ok(entry?.path().file_stem().unwrap_or_default().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    targets.sort();
+    let mut outcome = Outcome::default();
+    for name in targets {
+        let found = target().join("fuzz-corpus").join(&name);
+        fs::create_dir_all(&found)?;
+        let mut command = nightly("fuzz");
+        command.args(["fuzz", "run", &name]).arg(found).arg(root().join("fuzz/corpus").join(&name));
+        command.args(["--", &format!("-max_total_time={seconds}"), "-timeout=30", "-rss_limit_mb=2048"]);
+        outcome.counts += check(&mut command).map_or(counts::Counts::ONE_FAILED, |one| one.counts);
+    }
+    Ok(outcome)
+}
+
+/// Cargo of the nightly compiler, with a place of its own for what it builds.
+fn nightly(name: &str) -> Command {
+    let mut command = program("rustup");
+    command.args(["run", TOOLCHAIN, "cargo"]);
+    // Those of the toolchain that runs us.
+    for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+        command.env_remove(name);
+    }
+    command.env("CARGO_TARGET_DIR", target().join(name));
+    command
+}
+
+/// Why `stage` is left out for want of `component`; `None` where it is there.
+fn missing(stage: &str, component: &str) -> Result<Option<Outcome>> {
+    let listed = program("rustup").args(["component", "list", "--installed", "--toolchain", TOOLCHAIN]).read();
+    let is_there = listed.is_ok_and(|all| all.lines().any(|line| line.starts_with(component)));
+    if is_there {
+        return Ok(None);
+    }
+    let way = format!("rustup component add {component} --toolchain {TOOLCHAIN}");
+    skipped(stage, &format!("it needs the nightly compiler with {component}; {way}")).map(Some)
+}
+
+fn skipped(stage: &str, why: &str) -> Result<Outcome> {
+    let required = std::env::var("HYPEMAN_REQUIRE").unwrap_or_default();
+    if required.split(',').any(|one| one == stage) {
+        return Err(format!("HYPEMAN_REQUIRE names {stage}, but {why}").into());
+    }
+    let counts = counts::Counts { skipped: 1, ..counts::Counts::default() };
+    Ok(Outcome { counts, skips: vec![format!("SKIP {stage}: {why}")] })
+}
