@@ -91,7 +91,7 @@ def built(what: str, suffix: str, into: Path) -> Path:
     else:
         pytest.importorskip("maturin", reason="maturin is not installed; pip install ./bindings/python[test]")
         maturin = [sys.executable, "-m", "maturin", what, "--manifest-path", BINDING / "Cargo.toml", "--out", into]
-        more = ["--release", "--locked", "--strip"] if what == "build" else []
+        more = ["--release", "--locked"] if what == "build" else []
         subprocess.run([*maturin, *more], check=True, capture_output=True)
     (package,) = into.glob(f"*{suffix}")
     return package
