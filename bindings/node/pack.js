@@ -23,7 +23,7 @@ function here() {
   return `${platform}-${arch}-${libc}`
 }
 
-// The addon beside this file without its debug information, which no one who installs it reads.
+// The addon beside this file without its debug information and the names of what no one can call.
 function local(stage) {
   const addon = path.join(__dirname, 'hypeman.node')
   if (!fs.existsSync(addon)) throw new Error(`there is no ${addon}; build it: npm --prefix ${__dirname} run build`)
@@ -32,7 +32,7 @@ function local(stage) {
     throw new Error(`${addon} is of version ${version()}, package.json of ${manifest.version}; build it again`)
   }
   const stripped = path.join(stage, 'hypeman.node')
-  execFileSync('strip', ['-S', '-o', stripped, addon])
+  execFileSync('strip', [process.platform === 'linux' ? '--strip-unneeded' : '-S', '-o', stripped, addon])
   return stripped
 }
 

@@ -59,7 +59,7 @@ const STAGES: [Stage; 19] = [
     Stage { name: "e2e", run: |_| cargo_tests(&["--package=hypeman-tests", "--test=e2e"]) },
     Stage { name: "crash", run: |is_long| faults::tests("crash", is_long) },
     Stage { name: "hostile", run: |is_long| faults::tests("hostile", is_long) },
-    Stage { name: "python", run: |is_long| python_tests(is_long) },
+    Stage { name: "python", run: |_| count(pytest("bindings/python")?, counts::of_pytest) },
     Stage { name: "node", run: |_| node_tests() },
     Stage { name: "go", run: |_| go_tests() },
     Stage { name: "readme", run: |_| readme::readme().map(Outcome::from) },
@@ -186,14 +186,6 @@ fn may_mount() -> Result<bool> {
     let status = fs::read_to_string("/proc/self/status")?;
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap_or("0");
     Ok(u64::from_str_radix(effective.trim(), 16)? & CAP_SYS_ADMIN != 0)
-}
-
-fn python_tests(is_long: bool) -> Result<Outcome> {
-    let mut command = pytest("bindings/python")?;
-    if is_long {
-        command.env("HYPEMAN_LONG", "1");
-    }
-    count(command, counts::of_pytest)
 }
 
 fn pytest(tests: &str) -> Result<Command> {

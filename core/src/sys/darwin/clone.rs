@@ -20,7 +20,9 @@ const CLONE_NOOWNERCOPY: u32 = 2;
 /// on with it.
 pub(crate) fn reflink(source: &File, target: &File) -> Result<bool, Errno> {
     let mut path = PathBuf::new();
-    fcntl(target, FcntlArg::F_GETPATH(&mut path))?;
+    if fcntl(target, FcntlArg::F_GETPATH(&mut path)).is_err() {
+        return Ok(false);
+    }
     let (Some(parent), Some(name)) = (path.parent(), path.file_name().map(Path::new)) else {
         return Ok(false);
     };
@@ -34,7 +36,9 @@ pub(crate) fn reflink(source: &File, target: &File) -> Result<bool, Errno> {
     }
     // No other file of this directory has this number while `target` is there.
     let scratch = format!(".libhypeman-clone-{}", facts.ino());
-    let remove = || drop(unlinkat(&parent, scratch.as_str(), UnlinkatFlags::NoRemoveDir));
+    let remove = || {
+        let _ = unlinkat(&parent, scratch.as_str(), UnlinkatFlags::NoRemoveDir);
+    };
     remove();
     let clone_name = CString::new(scratch.as_str()).map_err(|_| Errno::EINVAL)?;
     // SAFETY: both descriptors are open, and the name ends with a zero, for as long as the call lasts.

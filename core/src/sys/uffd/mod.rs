@@ -14,6 +14,7 @@ pub(crate) use linux::{IS_THERE, Uffd};
 
 /// What the kernel tells of the memory behind a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "nothing tells of any"))]
 pub(crate) enum Event {
     /// A thread waits for the page with this address, which is missing.
     Missing(u64),
