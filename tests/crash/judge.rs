@@ -26,8 +26,16 @@ pub struct Promises {
     /// Which of that is a copy of a snapshot's memory.
     counted: Option<u8>,
     registered: BTreeMap<String, Option<bool>>,
-    /// Whether a fork was acknowledged, if one was begun.
-    forked: Option<bool>,
+    /// How far a fork is, if one was begun.
+    fork: Option<Fork>,
+}
+
+/// A fork under way, done, or no instance any more, while its files stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fork {
+    Begun,
+    Acknowledged,
+    Parted,
 }
 
 impl Promises {
@@ -72,8 +80,9 @@ impl Promises {
             Mark::Unregistered { name } => {
                 self.registered.insert(name, Some(false));
             }
-            Mark::Forking => self.forked = Some(self.forked == Some(true)),
-            Mark::Forked => self.forked = Some(true),
+            Mark::Forking => self.fork = Some(Fork::Begun),
+            Mark::Forked => self.fork = Some(Fork::Acknowledged),
+            Mark::Parted => self.fork = Some(Fork::Parted),
             Mark::Recovering => {}
         }
     }
@@ -163,14 +172,11 @@ impl Promises {
 
     /// The fork has all its files and the copy of memory is counted, or nothing of it is there.
     fn fork_is_whole_or_not_there(&self, hm: &Hypeman, found: &[Arc<Snapshot>]) -> Result<(), String> {
-        let Some(is_acknowledged) = self.forked else { return Ok(()) };
+        let Some(fork) = self.fork else { return Ok(()) };
         let known = hm.instances().list().map_err(|e| format!("instances: {e}"))?;
         let is_known = known.iter().any(|instance| instance.name == "f");
-        if is_acknowledged && !is_known {
-            return Err("the fork was acknowledged and is lost".to_owned());
-        }
         let (directory, disk) = (path("vms/f"), path("disks/f.raw"));
-        if !is_known {
+        if !is_known && fork == Fork::Begun {
             let is_left = directory.exists() || disk.exists();
             return if is_left { Err("files of a fork are left that is none".to_owned()) } else { Ok(()) };
         }
@@ -179,6 +185,10 @@ impl Promises {
         };
         if !files(1, true).into_iter().all(is_there) || !fs::read(disk).is_ok_and(|disk| disk == extra(1)) {
             return Err("the fork is there, and not all of its files".to_owned());
+        }
+        // Until its end is acknowledged, there is either.
+        if is_known && fork == Fork::Parted {
+            return Err("the fork was unregistered and is back".to_owned());
         }
         let inspect = |snapshot: &Arc<Snapshot>| hm.snapshots().inspect(&snapshot.id);
         match found.first().map(inspect) {

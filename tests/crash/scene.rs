@@ -78,6 +78,8 @@ pub enum Mark {
     /// There may be an instance `f` from now on, which holds content 1.
     Forking,
     Forked,
+    /// `f` is an instance no more; its files are the host's, and stay.
+    Parted,
     /// Someone makes good what a dead host left.
     Recovering,
 }
@@ -151,7 +153,7 @@ pub static SCENES: [Scene; 16] = [
     },
     Scene {
         name: "recover-restore",
-        before: |say| killed(say, "restore", "renameat2", 2),
+        before: |say| killed(say, "restore", "renameat2", 1),
         act: |say| recover(say, |say| replace_instance(say, 3)),
     },
     Scene {
@@ -494,6 +496,8 @@ fn fork(say: &mut Say) {
     say.say(Mark::Forking);
     hm.snapshots().fork(&id, &request, Call::default()).unwrap();
     say.say(Mark::Forked);
+    hm.instances().unregister("f").unwrap();
+    say.say(Mark::Parted);
     hm.close();
 }
 

@@ -4,10 +4,11 @@
 //! anew from its source (ATC'20, "Can applications recover from fsync failures?").
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::hypeman::Durability;
 use crate::sys::dir::Dir;
 
@@ -46,8 +47,8 @@ impl Durable {
     pub(crate) fn write_new(self, dir: &Dir, name: &str, bytes: &[u8]) -> Result<()> {
         let path = dir.join(name);
         let file = dir.create_new(name)?;
-        let written = (&file).write_all(bytes).map_err(|e| Error::io("write", &path, &e));
-        written.and_then(|()| self.file(&file, &path)).inspect_err(|_| drop(dir.unlink(name)))
+        let written = write_whole(&file, bytes, &path).and_then(|()| self.file(&file, &path));
+        written.inspect_err(|_| drop(dir.unlink(name)))
     }
 
     /// Replaces, or makes, the file `name` in `dir` by way of `scratch`: readers see the old content or the new.
@@ -77,11 +78,34 @@ impl Durable {
         scratch.unlink(scratch_name)?;
         let path = scratch.join(scratch_name);
         let file = scratch.create_new(scratch_name)?;
-        let written = (&file)
-            .write_all(bytes)
-            .map_err(|e| Error::io("write", &path, &e))
+        let written = write_whole(&file, bytes, &path)
             .and_then(|()| self.file(&file, &path))
             .and_then(|()| scratch.rename(scratch_name, dir, name));
         written.inspect_err(|_| drop(scratch.unlink(scratch_name)))
     }
+}
+
+/// Writes `bytes` to a new file and reads them back: what takes bytes and does not keep them is found out before anything
+/// good is replaced by it.
+fn write_whole(mut file: &File, bytes: &[u8], path: &Path) -> Result<()> {
+    file.write_all(bytes).map_err(|e| Error::io("write", path, &e))?;
+    let mut kept = [0; 4096];
+    let mut at = 0;
+    for piece in bytes.chunks(kept.len()) {
+        let kept = kept.get_mut(..piece.len()).unwrap_or_default();
+        match file.read_exact_at(kept, at) {
+            Ok(()) if *kept == *piece => at += piece.len() as u64,
+            Err(e) if e.kind() != io::ErrorKind::UnexpectedEof => {
+                return Err(Error::io("read back", path, &e));
+            }
+            _ => {
+                let why = format!(
+                    "{} does not hold what was written to it; look for what is wrong with its disk or file system",
+                    path.display()
+                );
+                return Err(Error::new(Kind::Io, why).at(path));
+            }
+        }
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::durable::UNFLUSHED;
 use super::locks::wait;
 use super::{Store, json};
 use crate::call::Limit;
@@ -93,7 +94,7 @@ impl Store {
             .map_err(|e| Error::new(Kind::Internal, format!("cannot write the note of an image: {e}")))?;
         let images = &self.private()?.images;
         let (name, scratch) = (file_name(&image.peer), format!(".{}", image.peer.pid));
-        self.durable.replace(images, &name, &bytes, images, &scratch)
+        UNFLUSHED.replace(images, &name, &bytes, images, &scratch)
     }
 }
 
