@@ -43,7 +43,7 @@ const fn line(
 }
 
 /// All lines; those on the same image one after the other.
-pub const LINES: [Line; 44] = [
+pub const LINES: [Line; 46] = [
     line("compress-busy-zstd1-wall", "s", Some(0.42), |scene| compress::wall(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::cpu(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| compress::wall(scene, BUSY, ZSTD_1_MT)),
@@ -70,6 +70,8 @@ pub const LINES: [Line; 44] = [
     line("fault-second", "us", Some(1.1), pager::second),
     line("fault-during-fill-p99", "us", Some(3.0), pager::during_fill),
     line("fill-busy", "s", Some(0.60), |scene| pager::fill(scene, Content::Busy)),
+    line("verify-busy-zstd1-cpu", "s", None, |scene| decompress::verified_cpu(scene, ZSTD_1.0)),
+    line("verify-busy-lz4-cpu", "s", None, |scene| decompress::verified_cpu(scene, LZ4_0.0)),
     line("decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| decompress::against_cp(scene, ZSTD_1.0)),
     line("decompress-busy-zstd1-wall", "s", Some(0.58), |scene| decompress::against_tool(scene, ZSTD_1.0)),
     line("decompress-busy-lz4-wall", "s", Some(0.36), |scene| decompress::against_tool(scene, LZ4_0.0)),
