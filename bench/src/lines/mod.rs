@@ -71,6 +71,8 @@ pub const LINES: [Line; 46] = [
     line("fault-second", "us", Some(1.1), pager::second),
     line("fault-during-fill-p99", "us", Some(3.0), pager::during_fill),
     line("fill-busy", "s", Some(0.60), |scene| pager::fill(scene, Content::Busy)),
+    line("verify-busy-zstd1-cpu", "s", None, |scene| decompress::verified_cpu(scene, ZSTD_1.0)),
+    line("verify-busy-lz4-cpu", "s", None, |scene| decompress::verified_cpu(scene, LZ4_0.0)),
     line("decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| decompress::against_cp(scene, ZSTD_1.0)),
     line("decompress-busy-zstd1-wall", "s", Some(0.58), |scene| decompress::against_tool(scene, ZSTD_1.0)),
     line("decompress-busy-lz4-wall", "s", Some(0.36), |scene| decompress::against_tool(scene, LZ4_0.0)),

@@ -13,6 +13,10 @@ use super::zero::is_zero;
 use crate::error::Result;
 use crate::types::{Algorithm, CompressionSettings};
 
+/// Memory that is read at once, or one frame: it is encoded, decoded and compared while it is in the cache of the CPU
+/// (1 MiB and more on servers). Parts of 1 MiB took a fifth more CPU time.
+const PART_BYTES: usize = 256 << 10;
+
 /// An encoded piece: zeros, frames without a gap between them, zeros. The outer zeros may go on in its neighbours.
 pub(super) struct Batch {
     pub(super) zeros_before: u64,
@@ -32,7 +36,7 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn new(settings: CompressionSettings) -> Result<Self> {
         let frame_bytes = format::frame_bytes(settings);
-        let frames = Pieces::BYTES.div_ceil(frame_bytes);
+        let frames = Pieces::bytes(frame_bytes).div_ceil(frame_bytes);
         Ok(Self {
             zeros_before: 0,
             frames: Vec::with_capacity(frames),
@@ -42,7 +46,7 @@ impl Batch {
             encoder: Encoder::new(settings)?,
             decoder: Decoder::new(settings.algorithm)?,
             decoded: vec![0; frame_bytes],
-            raw: vec![0; Pieces::BYTES],
+            raw: vec![0; PART_BYTES.max(frame_bytes)],
             stored: vec![0; frames * format::stored_bound(settings.algorithm, frame_bytes)],
             filled: 0,
         })
@@ -63,23 +67,31 @@ impl Batch {
         self.zeros_after = 0;
         self.filled = 0;
         let mut raw = std::mem::take(&mut self.raw);
-        let memory = raw.get_mut(..piece.data_bytes).ok_or_else(|| defect("a piece outgrew its buffer"))?;
-        read_raw(image, memory, piece.data_at)?;
-        for frame in memory.chunks(self.frame_bytes) {
-            crew.check()?;
-            if is_zero(frame) {
-                let run = if self.frames.is_empty() { &mut self.zeros_before } else { &mut self.zeros_after };
-                *run += frame.len() as u64;
-            } else {
-                self.inner_zeros()?;
-                let room = self.stored.get_mut(self.filled..).unwrap_or_default();
-                let stored_bytes = self.encoder.encode(frame, room)?;
-                self.check(frame, stored_bytes)?;
-                self.push(stored_bytes, frame.len(), false)?;
-            }
+        let mut at = piece.data().start;
+        while at < piece.data().end {
+            let left = usize::try_from(piece.data().end - at).unwrap_or(usize::MAX);
+            let part_bytes = raw.len().min(left);
+            let (memory, _) = raw.split_at_mut(part_bytes);
+            read_raw(image, memory, at)?;
+            memory.chunks(self.frame_bytes).try_for_each(|frame| self.add(frame, crew))?;
+            at += part_bytes as u64;
         }
         self.raw = raw;
         Ok(())
+    }
+
+    fn add(&mut self, frame: &[u8], crew: &Crew<'_>) -> Result<()> {
+        crew.check()?;
+        if is_zero(frame) {
+            let run = if self.frames.is_empty() { &mut self.zeros_before } else { &mut self.zeros_after };
+            *run += frame.len() as u64;
+            return Ok(());
+        }
+        self.inner_zeros()?;
+        let room = self.stored.get_mut(self.filled..).unwrap_or_default();
+        let stored_bytes = self.encoder.encode(frame, room, &|| crew.check())?;
+        self.check(frame, stored_bytes)?;
+        self.push(stored_bytes, frame.len(), false)
     }
 
     /// Decodes the frame that was just made of `raw`, and compares.

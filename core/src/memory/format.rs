@@ -25,6 +25,14 @@ pub(super) fn stored_bound(algorithm: Algorithm, raw_bytes: usize) -> usize {
     }
 }
 
+/// How much of the front of a frame is decoded where bytes before `wanted` are needed: what costs no more than those alone.
+pub(super) fn front_bytes(algorithm: Algorithm, wanted: usize) -> usize {
+    match algorithm {
+        Algorithm::Zstd => wanted.next_multiple_of(zstd::BLOCK_BYTES),
+        Algorithm::Lz4 => wanted.next_multiple_of(lz4::FRONT_GRAIN_BYTES),
+    }
+}
+
 /// The most memory in one frame of zeros.
 pub(super) fn max_zero_bytes(algorithm: Algorithm) -> u32 {
     match algorithm {
@@ -144,10 +152,16 @@ impl Encoder {
         })
     }
 
-    /// Writes `raw` as one frame to the front of `out`, and returns its length.
-    pub(super) fn encode(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
+    /// Writes `raw` as one frame to the front of `out`, and returns its length. In a long frame `check` is asked now and
+    /// then whether to go on.
+    pub(super) fn encode(
+        &mut self,
+        raw: &[u8],
+        out: &mut [u8],
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<usize> {
         match self {
-            Self::Zstd(encoder) => encoder.encode(raw, out),
+            Self::Zstd(encoder) => encoder.encode(raw, out, check),
             Self::Lz4(encoder) => encoder.encode(raw, out),
         }
     }
@@ -187,6 +201,17 @@ impl Decoder {
             Self::Zstd(decoder) => decoder.decode(stored, raw, standard),
             Self::Lz4 => lz4::decode(stored, raw, standard),
         }
+    }
+
+    /// Decodes the front of `frame`, stored as `stored`, until `raw` is full. Only where an index knows its bytes: the
+    /// format's own checksum is one of the whole frame.
+    pub(super) fn front(&mut self, frame: &Frame, stored: &[u8], raw: &mut [u8]) -> Result<()> {
+        check_stored(frame, stored)?;
+        let decoded = match self {
+            Self::Zstd(decoder) => decoder.decode_front(stored, raw),
+            Self::Lz4 => lz4::decode_front(stored, raw),
+        };
+        decoded.map_err(|what| wrong(frame, what))
     }
 
     /// Decodes `frame`, stored as `stored`, into `raw`. Its bytes are checked against the index where that knows them,

@@ -19,6 +19,9 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// Nor in more frames than this, however short they are.
 const BATCH_FRAMES: usize = 1024;
 
+/// Memory that is decoded at once, or one frame: so that it is written while it is in the cache of the CPU.
+const PART_BYTES: u64 = 256 << 10;
+
 /// What a pass is for.
 #[derive(Clone, Copy)]
 pub(super) enum Purpose<'a> {
@@ -157,7 +160,25 @@ impl<'a> Worker<'a> {
 
     /// Decodes frames that follow each other in the file and in the image.
     fn data(&mut self, frames: &[Frame], stored: &[u8]) -> Result<()> {
-        let Some(first) = frames.first() else { return Ok(()) };
+        let (mut rest, mut stored_rest) = (frames, stored);
+        while let Some(first) = rest.first() {
+            let mut memory = 0;
+            let fits = |frame: &&Frame| {
+                let is_first = memory == 0;
+                memory += u64::from(frame.raw_bytes);
+                is_first || memory <= PART_BYTES
+            };
+            let (part, after) = rest.split_at(rest.iter().take_while(fits).count().max(1));
+            let part_bytes: u64 = part.iter().map(|frame| u64::from(frame.stored_bytes)).sum();
+            let (bytes, stored_after) = stored_rest.split_at(part_bytes as usize);
+            self.part(first, part, bytes)?;
+            (rest, stored_rest) = (after, stored_after);
+        }
+        Ok(())
+    }
+
+    /// Decodes a part of such frames, and does with its memory what the pass is for.
+    fn part(&mut self, first: &Frame, frames: &[Frame], stored: &[u8]) -> Result<()> {
         let memory: u64 = frames.iter().map(|frame| u64::from(frame.raw_bytes)).sum();
         grow(&mut self.raw, memory)?;
         let (raw, _) = self.raw.split_at_mut(memory as usize);

@@ -15,7 +15,7 @@ pub(super) struct Piece {
     pub(super) hole_bytes: u64,
     /// Where its data begins: on the grid of frames, unless it is empty.
     pub(super) data_at: u64,
-    /// At most [`Pieces::BYTES`].
+    /// At most [`Pieces::bytes`].
     pub(super) data_bytes: usize,
 }
 
@@ -42,8 +42,10 @@ pub(super) struct Pieces<'f> {
 }
 
 impl<'f> Pieces<'f> {
-    /// The most data in a piece: a few frames, so that threads seldom meet, or one large one.
-    pub(super) const BYTES: usize = 1 << 20;
+    /// The most data in a piece: some frames, so that threads seldom meet, or one large one.
+    pub(super) fn bytes(frame_bytes: usize) -> usize {
+        frame_bytes.max(1 << 20)
+    }
 
     /// Pieces of the first `raw_bytes` of `raw`, whose frames begin at multiples of `frame_bytes`.
     pub(super) fn new(raw: &'f File, raw_bytes: u64, frame_bytes: usize) -> Self {
@@ -64,7 +66,7 @@ impl<'f> Pieces<'f> {
         let on_grid = self.extent.start / self.frame_bytes * self.frame_bytes;
         let start = on_grid.clamp(self.at, self.raw_bytes);
         let end = self.extent.end.next_multiple_of(self.frame_bytes);
-        let end = end.min(start + Self::BYTES as u64).min(self.raw_bytes);
+        let end = end.min(start + Self::bytes(self.frame_bytes as usize) as u64).min(self.raw_bytes);
         let piece = Piece {
             number: self.number,
             hole_bytes: start - self.at,
@@ -95,7 +97,7 @@ mod tests {
         while let Some(piece) = pieces.next().unwrap() {
             assert_eq!((piece.number, piece.data_at), (number, at + piece.hole_bytes));
             assert!(piece.data_bytes == 0 || piece.data_at % GRID == 0, "{piece:?}");
-            assert!(piece.data_bytes <= Pieces::BYTES && piece.bytes() > 0);
+            assert!(piece.data_bytes <= Pieces::bytes(GRID as usize) && piece.bytes() > 0);
             at = piece.data().end;
             number += 1;
         }

@@ -18,7 +18,8 @@ use crate::memory::workers::{self, Crew, Priority};
 use crate::sys::dir::Dir;
 use crate::sys::sparse::{drop_cache, next_data};
 
-const BUFFER_BYTES: usize = 1 << 20;
+/// Read at once, and summed while it is in the cache of the CPU.
+const BUFFER_BYTES: usize = 256 << 10;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The files of a payload that are to be read: by path beneath `guest`, with their sizes.

@@ -168,6 +168,13 @@ impl Jobs {
         self.shared.lock().has(id)
     }
 
+    /// Waits until a job of this handle begins or ends, but not longer than `patience`.
+    pub(super) fn wait(&self, patience: Duration) {
+        let state = self.shared.lock();
+        // Whoever is woken for nothing looks again.
+        drop(self.shared.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Why the job of `id` could neither be done nor its failure be written down.
     pub(crate) fn failure(&self, id: &str) -> Option<Error> {
         let state = self.shared.lock();
@@ -252,6 +259,7 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
         }
         state.running = Some(running.clone());
         drop(state);
+        shared.changed.notify_all();
 
         let outcome = guard(|| run_locked(&store, &running, threads));
         if let Err(error) = &outcome {

@@ -41,6 +41,8 @@ pub(super) fn wait(hm: &Hypeman, id: &str, mut call: Call<'_>) -> Result<Snapsho
         let patience = call.limit().at_most(LOOK_AGAIN);
         match watched {
             Some(watched) => watched.wait(patience),
+            // Its turn has not come yet.
+            None if hm.jobs().has(id) => hm.jobs().wait(patience),
             None => std::thread::sleep(patience),
         }
     }

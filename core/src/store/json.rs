@@ -39,7 +39,9 @@ pub(crate) fn read_text(file: &File, path: &Path) -> Result<String> {
 /// # Errors
 /// `corrupt`, errors of the disk.
 pub(crate) fn read_bytes(file: &File, path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // The length is only a hint: the file may grow meanwhile.
+    let len = file.metadata().map_or(0, |facts| facts.len()).min(MAX_BYTES);
+    let mut bytes = Vec::with_capacity(len as usize + 1);
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, &e))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(damaged(path, "it is larger than 4 MiB"));

@@ -13,6 +13,7 @@ use super::sidecar::Sidecar;
 use super::{RECORD, SIDECAR, Store, json as strict, no_snapshot};
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
+use crate::sys::version::Version;
 use crate::types::{CompressionConfig, CompressionState, HypervisorKind, Snapshot, SnapshotKind, Timestamp};
 
 /// A record as read, or as about to be written.
@@ -83,16 +84,30 @@ impl Record {
     /// # Errors
     /// `corrupt` when it is missing, damaged, or names another snapshot; errors of the disk.
     pub(crate) fn read(dir: &Dir, id: &str) -> Result<Self> {
-        let path = dir.join(RECORD);
+        Self::read_versioned(dir, id).1
+    }
+
+    /// As [`Record::read`], and the version that was read, if every change from now on will show in it: looked at before
+    /// reading, so that a change in between shows as a difference later.
+    pub(super) fn read_versioned(dir: &Dir, id: &str) -> (Option<Version>, Result<Self>) {
+        let now_ns = Timestamp::now().unix_nanos();
         let about = |error: Error| error.about(id);
-        let Some(file) = dir.read_if_any(RECORD).map_err(about)? else {
-            let why = format!(
-                "snapshot {id} has no record: {} is missing; delete it, or put its record back",
-                path.display()
-            );
-            return Err(Error::new(Kind::Corrupt, why).at(path).about(id));
+        let file = match dir.read_if_any(RECORD) {
+            Ok(Some(file)) => file,
+            Err(error) => return (None, Err(about(error))),
+            Ok(None) => {
+                let path = dir.join(RECORD);
+                let why = format!(
+                    "snapshot {id} has no record: {} is missing; delete it, or put its record back",
+                    path.display()
+                );
+                return (None, Err(Error::new(Kind::Corrupt, why).at(path).about(id)));
+            }
         };
-        Self::parse(strict::read(&file, &path).map_err(about)?, id, &path).map_err(about)
+        let version = Version::of(&file).filter(|version| version.is_settled(now_ns));
+        let path = dir.join(RECORD);
+        let record = strict::read(&file, &path).and_then(|value| Self::parse(value, id, &path));
+        (version, record.map_err(about))
     }
 
     fn parse(value: Value, id: &str, path: &Path) -> Result<Self> {
@@ -223,12 +238,22 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::record`].
-    pub(super) fn record_in(&self, dir: &Dir, id: &str) -> Result<Record> {
-        Record::read(dir, id).or_else(|error| {
-            // Deleted since: what we hold open lies in the trash, and is no damage.
-            let here = self.snapshot_dir(id)?.stat_self()?;
-            if here.inode == dir.stat_self()?.inode { Err(error) } else { Err(no_snapshot(id)) }
-        })
+    fn record_in(&self, dir: &Dir, id: &str) -> Result<Record> {
+        Record::read(dir, id).or_else(|error| self.unless_deleted(dir, id, error))
+    }
+
+    /// As [`Store::record`], with the version of [`Record::read_versioned`].
+    pub(super) fn record_versioned(&self, id: &str) -> Result<(Option<Version>, Record)> {
+        let dir = self.snapshot_dir(id)?;
+        let (version, record) = Record::read_versioned(&dir, id);
+        Ok((version, record.or_else(|error| self.unless_deleted(&dir, id, error))?))
+    }
+
+    /// Why the record of `id` could not be read from `dir`: one that was deleted since lies in the trash, and is no
+    /// damage.
+    fn unless_deleted(&self, dir: &Dir, id: &str, error: Error) -> Result<Record> {
+        let here = self.snapshot_dir(id)?.stat_self()?;
+        if here.inode == dir.stat_self()?.inode { Err(error) } else { Err(no_snapshot(id)) }
     }
 
     /// Replaces the record of its snapshot. The caller has the snapshot's job.

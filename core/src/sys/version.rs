@@ -1,6 +1,6 @@
 //! Which content a file has, as far as that can be told without reading it.
 
-use std::os::fd::AsFd;
+use std::fs::File;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -48,6 +48,13 @@ impl From<FileStat> for Version {
             modified_ns: nanos(stat.st_mtime, stat.st_mtime_nsec),
             changed_ns: nanos(stat.st_ctime, stat.st_ctime_nsec),
         }
+    }
+}
+
+impl Version {
+    /// The version of an open file.
+    pub(crate) fn of(file: &File) -> Option<Self> {
+        fstat(file).ok().map(Self::from)
     }
 }
 
@@ -128,7 +135,7 @@ mod tests {
         }
         let before = dir.version("a").unwrap();
         fs::write(&path, "new").unwrap();
-        fs::File::open(&path).unwrap().set_modified(modified).unwrap();
+        File::open(&path).unwrap().set_modified(modified).unwrap();
         let after = dir.version("a").unwrap();
         assert_eq!(
             (before.inode, before.size_bytes, before.modified_ns),

@@ -1,26 +1,22 @@
 //! A memory image at random access, raw or compressed: any page costs one small frame, checked before it is used.
 //!
-//! `places.rs` finds the frame of a byte without reading the whole index, `cache.rs` keeps the last decoded pieces.
+//! `compressed.rs` decodes frames: `places.rs` finds the one of a byte without reading the whole index, `cache.rs` keeps
+//! the last decoded pieces.
 
 mod cache;
+mod compressed;
 mod places;
 
 use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use cache::Cache;
-use places::Places;
+use compressed::Compressed;
 
-use super::file::{grow, raw_bytes, read_compressed, read_raw};
-use super::format::Decoder;
-use super::index::Frame;
-use crate::call::Limit;
+use super::file::{grow, raw_bytes, read_raw};
 use crate::error::{Error, Result};
 use crate::sys::sparse::next_data;
 use crate::types::{Algorithm, ExtentKind, MemoryExtent};
 
-/// What an image that is read now and then keeps decoded: 256 frames of 64 KiB, or four of the largest.
-const CACHE_BYTES: u64 = 16 << 20;
 /// Bytes of a raw image that are read at once.
 const RAW_PIECE_BYTES: u64 = 64 << 10;
 /// The same where all of it is read.
@@ -37,21 +33,6 @@ pub(crate) struct Image {
     compressed: Option<Compressed>,
     /// What is known of a raw image, so that damage is found before its bytes are used.
     check: Option<Check>,
-}
-
-/// What reading a compressed file takes.
-struct Compressed {
-    algorithm: Algorithm,
-    places: Places,
-    cache: Cache,
-    /// Decoders that no one uses now: one for each thread that ever read at the same time as others.
-    idle: Mutex<Vec<Tools>>,
-}
-
-/// What one reader needs while it decodes a frame.
-struct Tools {
-    decoder: Decoder,
-    stored: Vec<u8>,
 }
 
 /// A part of an image that is read as one.
@@ -102,18 +83,15 @@ impl Image {
     /// `not_supported` for a file that can only be read from its start: one long zstd frame, linked lz4 blocks;
     /// `corrupt`, `io`.
     pub(crate) fn compressed(file: File, algorithm: Algorithm) -> Result<Self> {
-        let places = Places::open(algorithm, &file, &Limit::default())?;
-        let raw_bytes = places.raw_bytes();
-        let cache = Cache::new(CACHE_BYTES);
-        let compressed = Compressed { algorithm, places, cache, idle: Mutex::new(Vec::new()) };
-        Ok(Self { file, raw_bytes, compressed: Some(compressed), check: None })
+        let compressed = Compressed::open(algorithm, &file)?;
+        Ok(Self { raw_bytes: compressed.raw_bytes(), file, compressed: Some(compressed), check: None })
     }
 
     /// The same image, which keeps at most `cache_bytes` of decoded memory.
     #[must_use]
     pub(crate) fn with_cache(mut self, cache_bytes: u64) -> Self {
         if let Some(compressed) = &mut self.compressed {
-            compressed.cache = Cache::new(cache_bytes);
+            compressed.keep(cache_bytes);
         }
         self
     }
@@ -144,7 +122,7 @@ impl Image {
         let mut rest = buffer;
         let mut at = offset;
         while !rest.is_empty() {
-            let piece = compressed.piece(&self.file, at)?;
+            let piece = compressed.with(&self.file, at, rest.len())?;
             let part = usize::try_from(piece.end() - at).unwrap_or(usize::MAX).min(rest.len());
             let (now, later) = rest.split_at_mut(part);
             match &piece.memory {
@@ -222,63 +200,12 @@ impl Image {
             }
             return Ok(extents);
         };
-        compressed.places.each(&self.file, |frame| {
+        compressed.each_frame(&self.file, |frame| {
             let kind = if frame.is_zero { ExtentKind::Zero } else { ExtentKind::Data };
             append(&mut extents, frame.raw_bytes.into(), kind);
         })?;
         Ok(extents)
     }
-}
-
-impl Compressed {
-    /// The frame with byte `at`: from the cache, or decoded and checked now.
-    fn piece(&self, file: &File, at: u64) -> Result<Piece> {
-        if let Some(piece) = self.cache.get(at) {
-            return Ok(piece);
-        }
-        let frame = self.places.find(file, at)?;
-        self.cache.get_or(frame.raw_at, || self.decode(file, &frame, &mut Vec::new()))
-    }
-
-    /// The frame with byte `at`, decoded into `buffer` where it is not in the cache.
-    fn passing(&self, file: &File, at: u64, buffer: &mut Vec<u8>) -> Result<Piece> {
-        if let Some(piece) = self.cache.get(at) {
-            return Ok(piece);
-        }
-        self.decode(file, &self.places.find(file, at)?, buffer)
-    }
-
-    fn decode(&self, file: &File, frame: &Frame, memory: &mut Vec<u8>) -> Result<Piece> {
-        let (at, bytes) = (frame.raw_at, u64::from(frame.raw_bytes));
-        if frame.is_zero {
-            return Ok(Piece { at, bytes, memory: None });
-        }
-        let idle = lock(&self.idle).pop();
-        let mut tools = match idle {
-            Some(tools) => tools,
-            None => Tools { decoder: Decoder::new(self.algorithm)?, stored: Vec::new() },
-        };
-        memory.truncate(frame.raw_bytes as usize);
-        let decoded = tools.decode(file, frame, memory);
-        // A decoder that met damage is as good as before.
-        lock(&self.idle).push(tools);
-        decoded.map(|()| Piece { at, bytes, memory: Some(Arc::new(std::mem::take(memory))) })
-    }
-}
-
-impl Tools {
-    fn decode(&mut self, file: &File, frame: &Frame, memory: &mut Vec<u8>) -> Result<()> {
-        grow(memory, frame.raw_bytes.into())?;
-        grow(&mut self.stored, frame.stored_bytes.into())?;
-        let (stored, _) = self.stored.split_at_mut(frame.stored_bytes as usize);
-        read_compressed(file, stored, frame.at)?;
-        self.decoder.frame(frame, stored, memory, false)
-    }
-}
-
-/// Whoever panicked under one of these locks left a cache that is still one.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Appends `size_bytes` to a list of extents, to its last one where that is of the same kind.

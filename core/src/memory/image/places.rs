@@ -12,8 +12,8 @@ use crate::memory::index::{Frame, Search};
 use crate::memory::lz4;
 use crate::types::Algorithm;
 
-/// The most frames in a list: 64 GiB in frames of 64 KiB, and 40 MiB for the list.
-const MAX_LISTED: usize = 1 << 20;
+/// The most frames in a list: 64 GiB in frames of 32 KiB, and 80 MiB for the list.
+const MAX_LISTED: usize = 1 << 21;
 
 /// The frames of a compressed file.
 pub(super) struct Places {

@@ -18,28 +18,30 @@ pub(super) mod stream;
 pub(super) mod walk;
 pub(super) mod zeros;
 
-use lz4_flex::block::{decompress_into, get_maximum_output_size};
 use twox_hash::XxHash32;
 
 use super::file::{defect, u32_at};
 use super::format::Standard;
 use crate::error::Result;
-use crate::sys::lz4::{HighCompression, compress_fast};
+use crate::sys::lz4::{HighCompression, compress_bound, compress_fast, decompress, decompress_front};
 
 /// Memory in a block.
 pub(super) const BLOCK_BYTES: usize = 64 << 10;
 /// Memory in one entry of the index for a run of zero blocks: keeps its stored bytes small enough to hold.
 pub(super) const MAX_ZERO_RUN_BYTES: u32 = 64 << 20;
+/// A front is decoded in steps of a page: the next bytes are often asked for next.
+pub(super) const FRONT_GRAIN_BYTES: usize = 4096;
 pub(super) const END_MARK: [u8; 4] = [0; 4];
 const LENGTH_BYTES: usize = 4;
 const CHECKSUM_BYTES: usize = 4;
 /// In the length of a block: it is stored as it is.
 const PLAIN: u32 = 1 << 31;
 const FIRST_HIGH_LEVEL: i32 = 2;
+const UNDECODABLE: &str = "a block cannot be decoded";
 
 /// The most bytes that a block with `raw_bytes` of memory can take, while it is being made.
 pub(super) fn stored_bound(raw_bytes: usize) -> usize {
-    LENGTH_BYTES + get_maximum_output_size(raw_bytes) + CHECKSUM_BYTES
+    LENGTH_BYTES + compress_bound(raw_bytes) + CHECKSUM_BYTES
 }
 
 /// Compresses blocks at one level.
@@ -105,6 +107,22 @@ fn frame_block(data: &[u8], flag: u32) -> Vec<u8> {
 /// Decodes `stored`, one independent block from its length to its checksum, if it has one, into `raw`, which it has to
 /// fill; says what is wrong where it does not.
 pub(super) fn decode(stored: &[u8], raw: &mut [u8], standard: Standard) -> Result<(), &'static str> {
+    let (data, is_plain) = block_data(stored, standard)?;
+    is_filled(decode_data(data, is_plain, &[], raw)?, raw)
+}
+
+/// As [`decode`], where `raw` is only the front of the block, whose stored bytes were checked.
+pub(super) fn decode_front(stored: &[u8], raw: &mut [u8]) -> Result<(), &'static str> {
+    let (data, is_plain) = block_data(stored, Standard::Skipped)?;
+    let decoded = match is_plain {
+        true => copy(data.get(..raw.len()).unwrap_or(data), raw)?,
+        false => decompress_front(data, raw).ok_or(UNDECODABLE)?,
+    };
+    is_filled(decoded, raw)
+}
+
+/// The data of `stored`, and whether it is stored as it is.
+fn block_data(stored: &[u8], standard: Standard) -> Result<(&[u8], bool), &'static str> {
     let length = u32_at(stored, 0).ok_or("a block has no length")?;
     let (data, checksum) = stored
         .get(LENGTH_BYTES..)
@@ -115,11 +133,11 @@ pub(super) fn decode(stored: &[u8], raw: &mut [u8], standard: Standard) -> Resul
     if is_checked && XxHash32::oneshot(0, data).to_le_bytes() != checksum {
         return Err("the checksum of a block does not match");
     }
-    match decode_data(data, length & PLAIN != 0, &[], raw) {
-        Ok(decoded) if decoded == raw.len() => Ok(()),
-        Ok(_) => Err("a block holds less than its index says"),
-        Err(what) => Err(what),
-    }
+    Ok((data, length & PLAIN != 0))
+}
+
+fn is_filled(decoded: usize, raw: &[u8]) -> Result<(), &'static str> {
+    if decoded == raw.len() { Ok(()) } else { Err("a block holds less than its index says") }
 }
 
 /// Decodes the data of a block to the front of `raw` and returns its length; `before` is the memory in front of it that
@@ -130,13 +148,10 @@ pub(super) fn decode_data(
     before: &[u8],
     raw: &mut [u8],
 ) -> Result<usize, &'static str> {
-    if is_plain {
-        raw.get_mut(..data.len()).ok_or("a block holds more than it may")?.copy_from_slice(data);
-        return Ok(data.len());
-    }
-    let decoded = match before {
-        [] => decompress_into(data, raw),
-        _ => lz4_flex::block::decompress_into_with_dict(data, raw, before),
-    };
-    decoded.map_err(|_| "a block cannot be decoded")
+    if is_plain { copy(data, raw) } else { decompress(data, before, raw).ok_or(UNDECODABLE) }
+}
+
+fn copy(data: &[u8], raw: &mut [u8]) -> Result<usize, &'static str> {
+    raw.get_mut(..data.len()).ok_or("a block holds more than it may")?.copy_from_slice(data);
+    Ok(data.len())
 }

@@ -1,7 +1,4 @@
 //! Reading lz4 frames from their start to their end: linked blocks, block sizes that nothing tells, no index.
-//!
-//! Not with lz4_flex's own frame reader, which takes a missing end mark for the end: a file that was cut off would be
-//! a shorter image.
 
 use std::fs::File;
 use std::hash::Hasher;

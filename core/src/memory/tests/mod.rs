@@ -1,6 +1,7 @@
 //! What the memory engine promises, told with whole files.
 
 mod damage;
+mod footprint;
 mod foreign;
 mod go;
 mod image;

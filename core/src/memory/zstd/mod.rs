@@ -15,7 +15,8 @@ pub(super) mod stream;
 pub(super) mod walk;
 pub(super) mod zeros;
 
-use zstd_safe::{CCtx, CParameter, DCtx, DParameter, get_error_name};
+use zstd_safe::zstd_sys::ZSTD_EndDirective;
+use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
 use super::file::defect;
 use super::format::Standard;
@@ -26,12 +27,17 @@ const MAGIC: u32 = 0xFD2F_B528;
 /// Frames that need a larger window than this (128 MiB) are refused, as `zstd -d` does.
 pub(super) const WINDOW_LOG_MAX: u32 = 27;
 
+/// The most memory in a block, the part of a frame that zstd makes at once.
+pub(super) const BLOCK_BYTES: usize = 128 << 10;
+
 /// Memory in a data frame at `level`: the smaller, the sooner a page is there; the larger, the better it compresses,
-/// which matters the more, the more time a level takes to look.
+/// which matters the more, the more time a level takes to look (docs/performance.md has the measurements). From level 10 on
+/// a longer frame would take more than the 16 MiB that a thread may have.
 pub(super) fn frame_bytes(level: i32) -> usize {
     match level {
-        ..=3 => 64 << 10,
-        4..=9 => 256 << 10,
+        ..=3 => 32 << 10,
+        4..=6 => 256 << 10,
+        7..=9 => 2 << 20,
         _ => 1 << 20,
     }
 }
@@ -53,9 +59,38 @@ impl Encoder {
         Ok(Self(context))
     }
 
-    /// Writes `raw` as one frame to the front of `out`, and returns its length.
-    pub(super) fn encode(&mut self, raw: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.0.compress2(out, raw).map_err(|code| defect(format_args!("zstd: {}", get_error_name(code))))
+    /// Writes `raw` as one frame to the front of `out`, and returns its length; asks `check` before each block of a longer
+    /// frame whether to go on.
+    pub(super) fn encode(
+        &mut self,
+        raw: &[u8],
+        out: &mut [u8],
+        check: &dyn Fn() -> Result<()>,
+    ) -> Result<usize> {
+        let failed = |code| defect(format_args!("zstd: {}", get_error_name(code)));
+        if raw.len() <= BLOCK_BYTES {
+            return self.0.compress2(out, raw).map_err(failed);
+        }
+        // One that was ended in the middle left a frame without an end.
+        self.0.reset(ResetDirective::SessionOnly).map_err(failed)?;
+        self.0.set_pledged_src_size(Some(raw.len() as u64)).map_err(failed)?;
+        let mut output = OutBuffer::around(out);
+        let mut rest = raw;
+        while !rest.is_empty() {
+            check()?;
+            let (block, after) = rest.split_at(rest.len().min(BLOCK_BYTES));
+            let directive = match after {
+                [] => ZSTD_EndDirective::ZSTD_e_end,
+                _ => ZSTD_EndDirective::ZSTD_e_continue,
+            };
+            let mut input = InBuffer::around(block);
+            let unwritten = self.0.compress_stream2(&mut output, &mut input, directive).map_err(failed)?;
+            if input.pos() < block.len() || (after.is_empty() && unwritten > 0) {
+                return Err(defect("the buffer for a zstd frame is too small"));
+            }
+            rest = after;
+        }
+        Ok(output.pos())
     }
 }
 
@@ -78,15 +113,41 @@ impl Decoder {
         raw: &mut [u8],
         standard: Standard,
     ) -> Result<(), &'static str> {
-        if self.standard != standard {
-            let ignore = DParameter::ForceIgnoreChecksum(standard == Standard::Skipped);
-            self.context.set_parameter(ignore).map_err(get_error_name)?;
-            self.standard = standard;
-        }
+        self.set(standard)?;
         match self.context.decompress(raw, stored) {
             Ok(decoded) if decoded == raw.len() => Ok(()),
             Ok(_) => Err("a frame holds less than it declares"),
             Err(code) => Err(get_error_name(code)),
         }
+    }
+
+    /// Decodes `stored`, a whole frame, until `raw` is full.
+    pub(super) fn decode_front(&mut self, stored: &[u8], raw: &mut [u8]) -> Result<(), &'static str> {
+        self.context.reset(ResetDirective::SessionOnly).map_err(get_error_name)?;
+        self.set(Standard::Skipped)?;
+        let (wanted, mut input) = (raw.len(), InBuffer::around(stored));
+        let mut output = OutBuffer::around(raw);
+        let decoded = loop {
+            let before = (output.pos(), input.pos());
+            let decoded = self.context.decompress_stream(&mut output, &mut input).map_err(get_error_name);
+            let is_over = output.pos() == wanted || before == (output.pos(), input.pos());
+            if decoded.is_err() || is_over {
+                break decoded;
+            }
+        };
+        let filled = output.pos();
+        // Else the next frame would be taken for the rest of this one.
+        self.context.reset(ResetDirective::SessionOnly).map_err(get_error_name)?;
+        decoded?;
+        if filled == wanted { Ok(()) } else { Err("a frame holds less than it declares") }
+    }
+
+    fn set(&mut self, standard: Standard) -> Result<(), &'static str> {
+        if self.standard != standard {
+            let ignore = DParameter::ForceIgnoreChecksum(standard == Standard::Skipped);
+            self.context.set_parameter(ignore).map_err(get_error_name)?;
+            self.standard = standard;
+        }
+        Ok(())
     }
 }

@@ -62,15 +62,17 @@ impl Store {
     /// # Errors
     /// `not_found`, `corrupt`, errors of the disk.
     pub(crate) fn snapshot(&self, id: &str) -> Result<Arc<Snapshot>> {
-        if let Some(version) = self.version(id, Dir::version)
+        // One that was never read need not be looked at to be read now.
+        let is_known = self.catalogue.table().version(id).is_some();
+        if is_known
+            && let Some(version) = self.version(id, Dir::version)
             && let Some(known) = self.catalogue.table().known(id, version)
         {
             return Ok(known);
         }
         let generation = self.catalogue.table().generation();
-        let dir = self.snapshot_dir(id)?;
-        let version = read::settled_version(&dir, RECORD);
-        let snapshot = Arc::new(self.record_in(&dir, id)?.snapshot);
+        let (version, record) = self.record_versioned(id)?;
+        let snapshot = Arc::new(record.snapshot);
         if let Some(version) = version {
             self.catalogue.table_mut().offer(generation, version, &snapshot);
         }

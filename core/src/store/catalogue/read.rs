@@ -7,11 +7,10 @@ use std::thread;
 
 use crate::error::{Error, Kind};
 use crate::hypeman::available_threads;
-use crate::store::RECORD;
 use crate::store::record::Record;
 use crate::sys::dir::Dir;
 use crate::sys::version::Version;
-use crate::types::{Snapshot, Timestamp};
+use crate::types::Snapshot;
 
 /// Fewer than this are read sooner than another thread starts.
 const WORTH_A_THREAD: usize = 64;
@@ -38,19 +37,11 @@ pub(super) fn read(snapshots: &Dir, id: &str) -> Found {
         Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => return Found::Nothing,
         Err(error) => return Found::Unreadable(error),
     };
-    // Looked at before reading: a change in between shows as a difference later.
-    let version = settled_version(&dir, RECORD);
-    match Record::read(&dir, id) {
-        Ok(record) => Found::Record(version, Some(Arc::new(record.snapshot))),
-        Err(error) if error.kind() == Kind::Corrupt => Found::Record(version, None),
-        Err(error) => Found::Unreadable(error),
+    match Record::read_versioned(&dir, id) {
+        (version, Ok(record)) => Found::Record(version, Some(Arc::new(record.snapshot))),
+        (version, Err(error)) if error.kind() == Kind::Corrupt => Found::Record(version, None),
+        (_, Err(error)) => Found::Unreadable(error),
     }
-}
-
-/// The version of the regular file `relative`, if every change from now on will show in it.
-pub(super) fn settled_version(dir: &Dir, relative: &str) -> Option<Version> {
-    let now_ns = Timestamp::now().unix_nanos();
-    dir.version(relative).filter(|version| version.is_settled(now_ns))
 }
 
 /// Reads the records of all of `ids`.
