@@ -245,7 +245,7 @@ impl Hypeman {
 }
 
 /// Threads take memory and places in a table of the process's, where a number without a bound would leave none.
-const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+const MOST_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
 /// How long a close waits for VMMs whose VMs must run again. They need milliseconds, unless they hang.
 const RESCUE_PATIENCE: Duration = Duration::from_secs(10);
