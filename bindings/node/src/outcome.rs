@@ -4,11 +4,14 @@
 
 use std::path::Path;
 
-use hypeman_core::Result;
+use hypeman_core::{Kind, Result};
 use napi::bindgen_prelude::ToNapiValue;
 use napi::sys;
 
 use crate::results::Record;
+
+// A kind that is new needs its code there; until then nothing is built.
+const _: () = assert!(Kind::ALL.len() == 16, "a kind of error has no code in types/errors.d.ts");
 
 /// How a call ended, as a plain object.
 pub struct Outcome<T>(pub Result<T>);

@@ -10,6 +10,8 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,7 +51,16 @@ class Environment:
         # What maturin makes of the source distribution is kept, so that the next time is not as long as the first.
         environment = os.environ | {"PATH": tools, "CARGO_TARGET_DIR": str(TARGET / "sdist")}
         pip = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", package]
-        subprocess.run([self.home / "bin" / "python", *pip], env=environment, check=True)
+        with self.tools():
+            subprocess.run([self.home / "bin" / "python", *pip], env=environment, check=True)
+
+    @contextmanager
+    def tools(self) -> Iterator[None]:
+        """Lets it find maturin and mypy, behind its own packages, for a while."""
+        path = self.packages / "tools.pth"
+        path.write_text(sysconfig.get_path("purelib") + "\n")
+        yield
+        path.unlink()
 
     def run(self, *arguments: str | Path) -> str:
         """What a program prints that succeeds and says nothing else. Nothing of this checkout is found by it."""
@@ -79,9 +90,9 @@ class Environment:
             assert done.returncode == 0, done.stdout + done.stderr
 
     def stubtest(self) -> None:
-        # It imports what it checks: mypy is found behind the packages of this environment.
-        (self.packages / "mypy.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        assert "Success" in self.run("python", "-m", "mypy.stubtest", "--allowlist", ALLOWLIST, "libhypeman")
+        # It imports what it checks, and so runs in this environment.
+        with self.tools():
+            assert "Success" in self.run("python", "-m", "mypy.stubtest", "--allowlist", ALLOWLIST, "libhypeman")
 
 
 def built(what: str, suffix: str, into: Path) -> Path:
