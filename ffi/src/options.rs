@@ -40,7 +40,8 @@ pub(crate) unsafe fn read_given<T: Options>(given: *const T) -> Result<Option<T>
     }
     // SAFETY: not NULL, and options begin with their size.
     let theirs = unsafe { given.cast::<usize>().read_unaligned() };
-    if !(T::FIRST_BYTES..=LARGEST).contains(&theirs) {
+    // Without padding, no release has a size that is not aligned: such a one would end within a pointer.
+    if !(T::FIRST_BYTES..=LARGEST).contains(&theirs) || !theirs.is_multiple_of(align_of::<T>()) {
         return Err(invalid(format!(
             "struct_size cannot be {theirs}; start from the _INIT macro of the struct"
         )));
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_size_that_no_release_had_is_refused_and_null_means_the_defaults() {
-        for size in [0, 8, 15, 4097, u64::MAX] {
+        for size in [0, 8, 15, 17, 20, 4097, u64::MAX] {
             assert!(given(&[size, 0, 0]).is_err(), "{size}");
         }
         // SAFETY: NULL.
