@@ -37,7 +37,8 @@ pub fn coverage() -> Result<()> {
         command
     };
     let built = tests(&["--no-run", "--message-format=json"]).read()?;
-    tests(&["--quiet"]).run()?;
+    // What failed tests went through counts, too; that they failed is said in the end.
+    let tested = tests(&["--quiet", "--no-fail-fast"]).run();
 
     let profile = directory.join("all.profdata");
     let found = fs::read_dir(&profiles)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -57,7 +58,7 @@ pub fn coverage() -> Result<()> {
     fs::create_dir_all(target().join("reports"))?;
     fs::write(&path, &text)?;
     println!("{text}\n{}", path.display());
-    Ok(())
+    tested
 }
 
 /// The test programs that cargo says it built.

@@ -1,6 +1,7 @@
 //! Which content a file has, as far as that can be told without reading it.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;

@@ -18,6 +18,8 @@ pub(in crate::snapshots) fn recover(store: &Store, journal: &Journal) -> Result<
                 store.durable().dir(&parent)?;
             }
             parent.remove_tree(&exchange.staged)?;
+            // Before the journal goes: nothing else knows of what would be back.
+            store.durable().dir(&parent)?;
         }
         store.end_placed(&journal.instance_id)?;
     }
