@@ -44,7 +44,7 @@ const fn line(
 }
 
 /// All lines; those on the same image one after the other.
-pub const LINES: [Line; 46] = [
+pub const LINES: [Line; 48] = [
     line("compress-busy-zstd1-wall", "s", Some(0.42), |scene| compress::wall(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::cpu(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| compress::wall(scene, BUSY, ZSTD_1_MT)),
