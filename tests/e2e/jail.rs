@@ -55,15 +55,15 @@ impl Passage {
     }
 }
 
-/// A cloud-hypervisor's VM, whose files are in `directory`, as it is registered; with a passage, or without one.
-fn as_registered(directory: &Path, passage: Option<(&Path, &Path)>) -> RegisterInstance {
+/// A VM of that hypervisor, whose files are in `directory`, as it is registered; with a passage, or without one.
+fn as_registered(hypervisor: &str, directory: &Path, passage: Option<(&Path, &Path)>) -> RegisterInstance {
     RegisterInstance {
         id: Some(VM_ID.into()),
         api_socket: Some(directory.join("api.sock")),
         directory: Some(directory.to_owned()),
         staging_directory: passage.map(|(staging, _)| staging.to_owned()),
         staging_directory_in_vmm: passage.map(|(_, seen_as)| seen_as.to_owned()),
-        ..RegisterInstance::new("counting", "cloud-hypervisor")
+        ..RegisterInstance::new("counting", hypervisor)
     }
 }
 
@@ -93,7 +93,7 @@ pub fn a_jailed_cloud_hypervisor_of_another_user_passes_files_through_a_staging_
     let hm = Hypeman::open(passage.root.path().join("data")).unwrap();
     let snapshots = hm.instances().snapshots();
 
-    hm.instances().register(&as_registered(vm.directory(), None)).unwrap();
+    hm.instances().register(&as_registered("cloud-hypervisor", vm.directory(), None)).unwrap();
     let refused = snapshots.create(VM_ID, &standby(None), Call::default()).unwrap_err();
     assert_eq!(refused.kind(), Kind::Permission, "{refused}");
     assert!(refused.message().contains("staging_directory"), "{refused}");
@@ -101,7 +101,7 @@ pub fn a_jailed_cloud_hypervisor_of_another_user_passes_files_through_a_staging_
     hm.instances().unregister(VM_ID).unwrap();
 
     let through = Some((passage.staging.as_path(), passage.seen_as.as_path()));
-    hm.instances().register(&as_registered(vm.directory(), through)).unwrap();
+    hm.instances().register(&as_registered("cloud-hypervisor", vm.directory(), through)).unwrap();
     let zstd = CompressionConfig::with("zstd", Some(1));
     let mut made = Vec::new();
     for compression in [None, Some(zstd)] {
@@ -129,70 +129,102 @@ pub fn a_jailed_cloud_hypervisor_of_another_user_passes_files_through_a_staging_
     assert_nothing_left(hm.data_dir());
 }
 
-pub fn a_host_that_is_not_root_passes_files_to_a_vmm_of_another_user() {
-    let passage = Passage::open();
-    let root = passage.root.path();
-    fs::set_permissions(&passage.staging, fs::Permissions::from_mode(0o777)).unwrap();
-    let mut vm = passage.cloud_hypervisor("first", SOMEBODY).with_guest(64, false);
-    // That user reaches neither where tests are built nor what root has made here.
-    let host = root.join("host");
-    fs::copy(env::current_exe().unwrap(), &host).unwrap();
-    chown(root, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
-    let play = |part: &str| {
+/// A host of `SOMEBODY`, with a copy of this program, which that user may not reach where it is.
+struct Host<'p> {
+    passage: &'p Passage,
+    program: PathBuf,
+}
+
+impl<'p> Host<'p> {
+    fn new(passage: &'p Passage) -> Self {
+        let root = passage.root.path();
+        let program = root.join("host");
+        fs::copy(env::current_exe().unwrap(), &program).unwrap();
+        fs::set_permissions(&passage.staging, fs::Permissions::from_mode(0o777)).unwrap();
+        chown(root, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        Self { passage, program }
+    }
+
+    /// Has it play a part, and returns what it says.
+    fn play(&self, part: &str) -> String {
         let [user, words @ ..] = as_user(SOMEBODY);
-        let role = format!("{}|{part}", root.display());
-        let output = Command::new(user).args(words).arg(&host).env(ROLE, role).output().unwrap();
+        let role = format!("{}|{part}", self.passage.root.path().display());
+        let output = Command::new(user).args(words).arg(&self.program).env(ROLE, role).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{part}: {said}{}", String::from_utf8_lossy(&output.stderr));
         said.trim().to_owned()
-    };
+    }
+}
 
-    let id = play("create");
-    assert_eq!(vm.state(), "Running");
+pub fn a_host_that_is_not_root_passes_files_to_a_firecracker_of_another_user() {
+    let passage = Passage::open();
+    let root = passage.root.path();
+    let start = |name: &str| {
+        let directory = root.join(name);
+        Vm::start_jailed(&program(), &directory, (NOBODY, SOMEBODY), &passage.staging, &passage.seen_as)
+    };
+    let mut vm = start("first").boot_guest(64, false);
+    let host = Host::new(&passage);
+
+    let id = host.play("create firecracker");
     let captured = captured_by(SOMEBODY, &root.join("data/snapshots").join(&id).join("guest"));
     vm.tick_after(captured + 16);
     passage.assert_empty();
 
     vm.kill();
     fs::write(vm.directory().join("disk.raw"), "ruined").unwrap();
-    let waiting = passage.cloud_hypervisor("waiting", SOMEBODY);
-    play(&format!("restore {id}"));
-    assert_goes_on(&vm, captured);
-    assert_eq!(waiting.state(), "Running");
+    let waiting = start("waiting");
+    host.play(&format!("restore {id}"));
+    let went_on = waiting.tick_after(0);
+    assert!((captured..=captured + 16).contains(&went_on.ticks), "captured at {captured}: {went_on:?}");
+    assert_eq!(waiting.tick_after(went_on.ticks + FULL_CHECK).wrong, 0);
     passage.assert_empty();
     assert_nothing_left(&root.join("data"));
+}
+
+/// What cloud-hypervisor writes is its user's alone, whatever the directory.
+pub fn a_host_that_could_not_read_what_cloud_hypervisor_writes_is_refused_before_the_pause() {
+    let passage = Passage::open();
+    let vm = passage.cloud_hypervisor("first", SOMEBODY).with_guest(64, false);
+    let refused = Host::new(&passage).play("refused cloud-hypervisor");
+    assert!(refused.contains(&format!("user {NOBODY}")) && refused.contains("as root"), "{refused}");
+    assert_eq!(vm.state(), "Running");
+    vm.tick_after(vm.last_tick().ticks);
+    passage.assert_empty();
+    assert_nothing_left(&passage.root.path().join("data"));
 }
 
 /// Plays the part of a host that is not root, if that is what this process is for.
 pub fn play_role() -> bool {
     let Ok(role) = env::var(ROLE) else { return false };
     let (root, part) = role.split_once('|').expect("a role names a directory and a part");
+    let (part, what) = part.split_once(' ').expect("a part is of something");
     let root = Path::new(root);
     assert!(!nix::unistd::geteuid().is_root());
     let hm = Hypeman::open(root.join("data")).unwrap();
     let snapshots = hm.instances().snapshots();
-    match part.split_once(' ') {
-        None => {
-            let [staging, seen_as] = ["pass", "jail"].map(|name| root.join(name));
-            let through = Some((staging.as_path(), seen_as.as_path()));
-            hm.instances().register(&as_registered(&root.join("first"), through)).unwrap();
-            let made = snapshots.create(VM_ID, &standby(None), Call::default()).unwrap();
-            writeln!(std::io::stdout(), "{}", made.id).unwrap();
-        }
-        Some((_, id)) => {
-            let api_socket = Some(root.join("waiting/api.sock"));
-            let request = RestoreSnapshot { api_socket, ..RestoreSnapshot::default() };
-            snapshots.restore(id, VM_ID, &request, Call::default()).unwrap();
-        }
-    }
+    let said = if part == "restore" {
+        let api_socket = Some(root.join("waiting/api.sock"));
+        let request = RestoreSnapshot { api_socket, ..RestoreSnapshot::default() };
+        snapshots.restore(what, VM_ID, &request, Call::default()).unwrap();
+        String::new()
+    } else {
+        let [staging, seen_as] = ["pass", "jail"].map(|name| root.join(name));
+        let through = Some((staging.as_path(), seen_as.as_path()));
+        hm.instances().register(&as_registered(what, &root.join("first"), through)).unwrap();
+        let outcome = snapshots.create(VM_ID, &standby(None), Call::default());
+        if part == "refused" { outcome.unwrap_err().to_string() } else { outcome.unwrap().id }
+    };
+    writeln!(std::io::stdout(), "{said}").unwrap();
     hm.finish(Call::default()).unwrap();
     true
 }
 
 pub fn a_jailed_firecracker_of_another_user_passes_files_through_a_staging_directory() {
     let Passage { root, staging, seen_as } = Passage::open();
-    let jailed =
-        |name: &str| Vm::start_jailed(&program(), &root.path().join(name), NOBODY, &staging, &seen_as);
+    let jailed = |name: &str| {
+        Vm::start_jailed(&program(), &root.path().join(name), (NOBODY, NOBODY), &staging, &seen_as)
+    };
     let mut vm = jailed("first").boot_guest(64, true);
     let hm = Hypeman::open(root.path().join("data")).unwrap();
     let snapshots = hm.instances().snapshots();

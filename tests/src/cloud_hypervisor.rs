@@ -1,7 +1,6 @@
 //! A real VM: our guest in a cloud-hypervisor that serves the library and the test over one API socket.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::jail::{give_to_owner, jailed};
+use crate::jail::{give_to_owner, jailed, share_with_owner};
 use crate::vm::{Tick, ticks_of};
 use crate::{api, guest};
 
@@ -90,11 +89,7 @@ impl Vm {
         staging: &Path,
         seen_as: &Path,
     ) -> Self {
-        fs::create_dir_all(directory).unwrap();
-        chown(directory, Some(owner), Some(owner)).unwrap();
-        if uid != owner {
-            fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
-        }
+        share_with_owner(directory, uid, owner);
         let mut vm = Self::start_by(jailed(program, uid, staging, seen_as), directory, &[]);
         vm.is_jailed = true;
         give_to_owner(directory);

@@ -1,7 +1,6 @@
 //! A real VM: our guest in a Firecracker that serves the library and the test over one API socket.
 
 use std::fs::{self, File};
-use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::jail::{give_to_owner, jailed};
+use crate::jail::{give_to_owner, jailed, share_with_owner};
 use crate::vm::{Tick, ticks_of};
 use crate::{api, guest};
 
@@ -70,12 +69,19 @@ impl Vm {
         Self::start_by(Command::new(program), directory)
     }
 
-    /// Starts one of user `uid`, in a mount namespace in which `staging` lies at `seen_as`, both directories. Only root
-    /// can.
-    pub fn start_jailed(program: &Path, directory: &Path, uid: u32, staging: &Path, seen_as: &Path) -> Self {
-        fs::create_dir_all(directory).unwrap();
-        chown(directory, Some(uid), Some(uid)).unwrap();
-        Self::start_by(jailed(program, uid, staging, seen_as), directory)
+    /// Starts one of user `uid`, in a mount namespace in which `staging` lies at `seen_as`, both directories. What lies in its
+    /// directory, which is made, is `owner`'s. Only root can.
+    pub fn start_jailed(
+        program: &Path,
+        directory: &Path,
+        (uid, owner): (u32, u32),
+        staging: &Path,
+        seen_as: &Path,
+    ) -> Self {
+        share_with_owner(directory, uid, owner);
+        let vm = Self::start_by(jailed(program, uid, staging, seen_as), directory);
+        give_to_owner(directory);
+        vm
     }
 
     fn start_by(mut program: Command, directory: &Path) -> Self {

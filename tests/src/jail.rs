@@ -22,6 +22,15 @@ pub fn as_user(uid: u32) -> [String; 4] {
     ["setpriv".to_owned(), "--clear-groups".to_owned(), user, group]
 }
 
+/// Makes the directory of a VMM that runs as `uid`: `owner`'s, and open to both.
+pub fn share_with_owner(directory: &Path, uid: u32, owner: u32) {
+    fs::create_dir_all(directory).unwrap();
+    chown(directory, Some(owner), Some(owner)).unwrap();
+    if uid != owner {
+        fs::set_permissions(directory, Permissions::from_mode(0o777)).unwrap();
+    }
+}
+
 /// Gives the owner of `directory` all that lies in it, for others to use as the directory itself.
 pub fn give_to_owner(directory: &Path) {
     let owner = fs::metadata(directory).unwrap();

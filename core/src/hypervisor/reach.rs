@@ -59,6 +59,19 @@ pub(super) fn check(
     Ok(())
 }
 
+/// Refuses a `vmm` of another user than `ours`, this program's, where it makes its files for its own user alone.
+pub(super) fn check_reads_back(vmm: &str, peer: &Peer, ours: u32, directory: &Path) -> Result<()> {
+    if ours == 0 || ours == peer.uid {
+        return Ok(());
+    }
+    let message = format!(
+        "{vmm} runs as user {}, for whom alone it makes its files: this program, of user {ours}, could not read them; run \
+         it as that user, or as root",
+        peer.uid
+    );
+    Err(Error::new(Kind::Permission, message).at(directory))
+}
+
 /// Where this process finds what the VMM, which may have a root and surely has a working directory of its own, calls
 /// `path`.
 pub(super) fn seen_by(peer: &Peer, path: &Path) -> PathBuf {
@@ -150,5 +163,16 @@ mod tests {
                 assert!(error.message().contains("does not see"), "{error}");
             }
         });
+    }
+
+    #[test]
+    fn what_a_vmm_keeps_to_its_user_is_read_by_that_user_and_by_root() {
+        let peer = Peer { pid: 1, uid: 7, start_ticks: 0 };
+        let check = |ours| check_reads_back("it", &peer, ours, Path::new("/d"));
+        check(7).unwrap();
+        check(0).unwrap();
+        let refused = check(8).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Permission);
+        assert!(refused.message().contains("user 7") && refused.message().contains("user 8"), "{refused}");
     }
 }

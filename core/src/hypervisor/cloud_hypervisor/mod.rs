@@ -130,6 +130,7 @@ impl Vmm for CloudHypervisor {
     fn check_reach(&self, target: &CaptureTarget<'_>) -> Result<()> {
         let directory = (target.directory, target.directory_fd);
         reach::check(NAME, self.api.peer(), directory, target.seen_as, Access::Write)?;
+        reach::check_reads_back(NAME, self.api.peer(), nix::unistd::geteuid().as_raw(), target.directory)?;
         let Some(plan) = &self.plan else { return Ok(()) };
         plan.check_landlock(target.seen_as)?;
         check_room(NAME, target, if plan.is_dense { plan.memory_bytes } else { 0 })
