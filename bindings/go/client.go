@@ -105,8 +105,9 @@ func (c *Client) Finish(ctx context.Context, opts ...CallOption) error {
 	})
 }
 
-// Close ends the use of the data directory: calls that run are ended, later ones fail with [ErrClosed], and compression
-// stops until the next opener goes on with it. What was handed out stays valid. Closing twice is fine.
+// Close ends the use of the data directory: later calls fail with [ErrClosed], those that run come to their own end (a
+// context ends them), and compression stops until the next opener goes on with it. Pagers stop; what else was handed out stays
+// valid. Closing twice is fine.
 func (c *Client) Close() error {
 	defer runtime.KeepAlive(c.handle)
 	C.hypeman_shutdown(c.handle.raw)

@@ -56,11 +56,12 @@ type InstanceSnapshotRestoreParams struct {
 	TargetState InstanceSnapshotRestoreParamsTargetState
 	// APISocket is the absolute path of the API socket of a VMM that was started for this and has no VM yet.
 	APISocket string
-	// NetworkOverrides gives network interfaces, by their ids, other devices of the host (firecracker).
+	// NetworkOverrides gives network interfaces, by their ids, other devices of the host (cloud-hypervisor,
+	// firecracker).
 	NetworkOverrides map[string]string
 	// OnDemand has the guest run while the VMM still reads its memory (cloud-hypervisor 52 and later).
 	OnDemand bool
-	// UffdSocket is the path of the socket of a userfaultfd server that gives the VMM its memory (firecracker).
+	// UffdSocket is the absolute path of the socket of a userfaultfd server that gives the VMM its memory (firecracker).
 	UffdSocket string
 	// AllowIncompatible restores although the VMM or the host differs from what was recorded.
 	AllowIncompatible bool

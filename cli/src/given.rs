@@ -63,7 +63,7 @@ pub(crate) struct Loading {
     /// API socket of a VMM that was started for this and has no VM yet
     #[arg(long, value_name = "SOCKET", value_parser = absolute)]
     api_socket: Option<PathBuf>,
-    /// Give a network interface of the guest another device of the host (firecracker); may be repeated
+    /// Give a network interface of the guest another device of the host (cloud-hypervisor, firecracker); may be repeated
     #[arg(long = "network-override", value_name = "INTERFACE=DEVICE", value_parser = pair)]
     network_overrides: Vec<(String, String)>,
     /// Let the VMM read memory while the guest runs already (cloud-hypervisor 52 and later)

@@ -26,7 +26,8 @@ pub struct Options {
     pub compression: Option<CompressionConfig>,
     /// How much is flushed to the disk before a call returns.
     pub durability: Durability,
-    /// Most threads that copy or compress at once in one call or job, at least 1. Default: the number of CPUs that this process may use.
+    /// Most threads that copy or compress at once in one call or job, at least 1; more than 256 are as 256. Default: the
+    /// number of CPUs that this process may use.
     pub threads: Option<NonZeroUsize>,
     /// Write to a data directory on a network file system, where locks cannot be trusted. Default: refuse.
     pub allow_network_fs: bool,
@@ -115,6 +116,8 @@ impl Hypeman {
     }
 
     fn open_guarded(data_dir: &Path, options: Options) -> Result<Self> {
+        let threads = options.threads.map(|threads| threads.min(MOST_THREADS));
+        let options = Options { threads, ..options };
         if data_dir.as_os_str().is_empty() {
             return Err(Error::new(Kind::InvalidRequest, "the data directory must not be an empty path"));
         }
@@ -240,6 +243,9 @@ impl Hypeman {
         self.inner.options.threads.unwrap_or_else(available_threads)
     }
 }
+
+/// Threads take memory and places in a table of the process's, where a number without a bound would leave none.
+const MOST_THREADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
 /// How long a close waits for VMMs whose VMs must run again. They need milliseconds, unless they hang.
 const RESCUE_PATIENCE: Duration = Duration::from_secs(10);

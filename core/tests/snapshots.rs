@@ -4,12 +4,13 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroUsize;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use hypeman_core::{
-    CompressionConfig, CompressionState, CreateSnapshot, Disk, Hypeman, InstanceState, Kind, Options,
+    Call, CompressionConfig, CompressionState, CreateSnapshot, Disk, Hypeman, InstanceState, Kind, Options,
     SnapshotFilter, SnapshotKind,
 };
 use world::{World, create, jobs_end, memory, standby, tree, wait};
@@ -195,6 +196,43 @@ fn a_read_only_open_reads_and_refuses_to_write() {
     assert_eq!(reader.snapshots().get(&made.id).unwrap(), made);
     assert_eq!(reader.instances().get("web").unwrap().name, "web");
     assert_eq!(reader.snapshots().delete(&made.id).unwrap_err().kind(), Kind::Permission);
+}
+
+#[test]
+fn whoever_waits_for_background_work_hears_that_a_close_cut_it_off() {
+    let world = World::new();
+    let hm = world.open();
+    let vm = world.vm("web", InstanceState::Standby);
+    // Noise, which takes the highest level seconds.
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()
+    });
+    let noise: Vec<u8> = noise.take(4 << 20).flatten().collect();
+    fs::write(vm.directory.as_ref().unwrap().join("snapshots/snapshot-latest/memory"), noise).unwrap();
+    hm.instances().register(&vm).unwrap();
+    let compression = Some(CompressionConfig::with("zstd", Some(19)));
+    let made = create(&hm, "web", &CreateSnapshot { compression, ..standby() }).unwrap();
+    let waiting = hm.clone();
+    let waiter = std::thread::spawn(move || waiting.finish(Call::default()));
+    hm.close();
+    assert_eq!(waiter.join().unwrap().unwrap_err().kind(), Kind::Closed);
+    let left = world.open().snapshots().get(&made.id).unwrap();
+    assert_eq!(left.compression_state, Some(CompressionState::Compressing));
+}
+
+#[test]
+fn more_threads_than_any_process_can_have_are_no_danger() {
+    let world = World::new();
+    let options = Options { threads: NonZeroUsize::new(usize::MAX), ..Options::default() };
+    let hm = Hypeman::open_with(world.data(), options).unwrap();
+    hm.instances().register(&world.vm("web", InstanceState::Standby)).unwrap();
+    for algorithm in ["zstd", "lz4"] {
+        let compression = Some(CompressionConfig::with(algorithm, None));
+        let made = create(&hm, "web", &CreateSnapshot { compression, ..standby() }).unwrap();
+        assert_eq!(wait(&hm, &made.id).compression_state, Some(CompressionState::Compressed));
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub struct OpenOptions {
     /// Not 0: no server of the vendor's runs on this data directory, so that running instances of its making may
     /// be paused and captured.
     pub owns_server_instances: i32,
-    /// Most threads for one call or job; 0: the number of CPUs that this process may use.
+    /// Most threads for one call or job, to 256; 0: the number of CPUs that this process may use.
     pub threads: u32,
     /// Compression of snapshots for which neither the request nor the instance says anything; NULL: off.
     pub compression: *const Compression,
@@ -143,8 +143,8 @@ pub unsafe extern "C" fn hypeman_finish(
 }
 
 /// Shuts a handle down while other threads may still be in calls with it: later calls, of any thread, answer
-/// HYPEMAN_STATUS_CLOSED, and compression jobs stop and are resumed by the next opener. The handle still has to be
-/// closed. NULL, and twice, are fine.
+/// HYPEMAN_STATUS_CLOSED, those that run come to their own end, and pagers and compression jobs stop; the latter are
+/// resumed by the next opener. The handle still has to be closed. NULL, and twice, are fine.
 #[unsafe(no_mangle)]
 pub extern "C" fn hypeman_shutdown(handle: Option<&Handle>) {
     look(handle, (), |handle| handle.hm.close());

@@ -35,7 +35,7 @@ pub struct RestoreOptions {
     pub target_state: *const c_char,
     /// Absolute path of the API socket of a VMM that was started for this and has no VM yet; NULL: the instance's own.
     pub api_socket: *const c_char,
-    /// Network interfaces that get another device of the host (firecracker), or NULL.
+    /// Network interfaces that get another device of the host (cloud-hypervisor, firecracker), or NULL.
     pub network_overrides: *const NetworkOverride,
     /// The number of overrides.
     pub network_override_count: usize,
@@ -43,7 +43,7 @@ pub struct RestoreOptions {
     pub on_demand: i32,
     /// Not 0: restore although the VMM or the host differs from what was recorded.
     pub allow_incompatible: i32,
-    /// Path of the socket of a userfaultfd server that gives the VMM its memory (firecracker), or NULL.
+    /// Absolute path of the socket of a userfaultfd server that gives the VMM its memory (firecracker), or NULL.
     pub uffd_socket: *const c_char,
     /// Cancel token, time limit and progress, or NULL.
     pub call: *const CallOptions,

@@ -10,7 +10,7 @@ export interface OpenOptions {
    * not a power cut.
    */
   durability?: 'full' | 'relaxed'
-  /** Most threads for one call or job, at least 1. Default: the number of CPUs that this process may use. */
+  /** Most threads for one call or job, 1 to 256. Default: the number of CPUs that this process may use. */
   threads?: number
   /** Write to a data directory on a network file system, where locks cannot be trusted. Default: refuse. */
   allowNetworkFs?: boolean
@@ -129,7 +129,10 @@ export interface SnapshotRestoreParams {
   target_state?: 'Running' | 'Standby' | 'Stopped'
   /** The API socket of a VMM that the host started for this and that has no VM yet. Default: the instance's own. */
   api_socket?: string
-  /** Other devices of the host for network interfaces, by their id in the guest's configuration (firecracker). */
+  /**
+   * Other devices of the host for network interfaces, by their id in the guest's configuration (cloud-hypervisor,
+   * firecracker).
+   */
   network_overrides?: { [key: string]: string }
   /** Let the VMM read memory page by page while the guest runs already (cloud-hypervisor 52 and later). */
   on_demand?: boolean

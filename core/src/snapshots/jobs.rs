@@ -202,6 +202,11 @@ impl Jobs {
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
         }
+        if state.closing {
+            let why =
+                "this handle was closed while its background work went on; the next opener carries it on";
+            return Err(Error::new(Kind::Closed, why));
+        }
         Ok(())
     }
 

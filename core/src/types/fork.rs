@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{RestoreSnapshot, check_name};
+use super::{RestoreSnapshot, check_name, check_path};
 use crate::error::{Error, Kind, Result};
 
 /// How to make a new instance of a snapshot.
@@ -30,11 +30,11 @@ impl ForkSnapshot {
     pub(crate) fn check(&self) -> Result<()> {
         check_name(&self.name)?;
         if let Some(directory) = &self.directory {
-            check_path("directory", directory)?;
+            check_place("directory", directory)?;
         }
         for (from, to) in &self.disks {
-            check_path("disks: the path at capture", from)?;
-            check_path("disks: the new path", to)?;
+            check_place("disks: the path at capture", from)?;
+            check_place("disks: the new path", to)?;
             if self.disks.iter().any(|(other, same)| other != from && same == to) {
                 let why = format!("disks: two of them cannot go to {}", to.display());
                 return Err(Error::new(Kind::InvalidRequest, why).at(to));
@@ -45,9 +45,10 @@ impl ForkSnapshot {
 }
 
 /// Refuses what cannot be kept in a record, or would mean another place elsewhere.
-fn check_path(what: &str, path: &Path) -> Result<()> {
+fn check_place(what: &str, path: &Path) -> Result<()> {
+    check_path(what, path)?;
     let is_plain = path.components().all(|part| !matches!(part, std::path::Component::ParentDir));
-    if path.is_absolute() && is_plain && path.to_str().is_some() {
+    if is_plain && path.to_str().is_some() {
         return Ok(());
     }
     let why = format!("{what} must be an absolute UTF-8 path without .., got {:?}", path.display());
@@ -71,6 +72,7 @@ mod tests {
             ForkSnapshot::new(""),
             ForkSnapshot::new("B"),
             ForkSnapshot { directory: Some("b".into()), ..good() },
+            ForkSnapshot { directory: Some("/vms/b\0".into()), ..good() },
             ForkSnapshot { directory: Some("/vms/../etc".into()), ..good() },
             ForkSnapshot { disks: BTreeMap::from([("a.raw".into(), "/b".into())]), ..good() },
             ForkSnapshot { disks: BTreeMap::from([("/a.raw".into(), "b".into())]), ..good() },

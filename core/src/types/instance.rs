@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CompressionConfig, HypervisorKind, Timestamp, check_name, is_safe_id};
+use super::{CompressionConfig, HypervisorKind, Timestamp, check_name, check_path, is_safe_id};
 use crate::error::{Error, Kind, Result};
 
 /// What a VM does now. Always derived by asking its VMM, never stored.
@@ -227,13 +227,7 @@ impl RegisterInstance {
         ];
         let paths = paths.into_iter().filter_map(|(what, path)| path.as_ref().map(|path| (what, path)));
         for (what, path) in paths.chain(self.disks.iter().map(|disk| ("disk", &disk.path))) {
-            if !path.is_absolute() {
-                return Err(Error::new(
-                    Kind::InvalidRequest,
-                    format!("{what} must be an absolute path, got {:?}", path.display()),
-                )
-                .at(path));
-            }
+            check_path(what, path)?;
         }
         Ok(())
     }
@@ -252,6 +246,7 @@ mod tests {
             RegisterInstance::new("nginx1", "bhyve"),
             RegisterInstance { id: Some("../x".into()), ..good() },
             RegisterInstance { api_socket: Some("qmp.sock".into()), ..good() },
+            RegisterInstance { api_socket: Some("/qmp\0.sock".into()), ..good() },
             RegisterInstance { disks: vec![Disk { path: "a.raw".into(), readonly: false }], ..good() },
             RegisterInstance { staging_directory: Some("stage".into()), ..good() },
             RegisterInstance { staging_directory_in_vmm: Some("/stage".into()), ..good() },

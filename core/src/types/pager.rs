@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::check_path;
 use crate::error::{Error, Kind, Result};
 
 /// How to serve the memory of a snapshot.
@@ -47,12 +48,7 @@ impl ServeMemory {
         if self.spin_us > MOST_SPIN_US {
             return refuse(format!("spin_us must be at most {MOST_SPIN_US}, got {}", self.spin_us));
         }
-        match &self.socket {
-            Some(socket) if !socket.is_absolute() => {
-                refuse(format!("socket must be an absolute path, got {:?}", socket.display()))
-            }
-            _ => Ok(()),
-        }
+        self.socket.as_ref().map_or(Ok(()), |socket| check_path("socket", socket))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{InstanceState, SnapshotKind};
+use super::{InstanceState, SnapshotKind, check_path};
 use crate::error::{Error, Kind, Result};
 
 /// How to restore a snapshot onto the instance that it was taken of.
@@ -15,7 +15,7 @@ pub struct RestoreSnapshot {
     /// The API socket of a VMM that the host started for this and that has no VM yet. Default: the instance's own.
     pub api_socket: Option<PathBuf>,
     /// Network interfaces that get another device of the host, by their id in the guest's configuration
-    /// (firecracker).
+    /// (cloud-hypervisor, firecracker).
     pub network_overrides: BTreeMap<String, String>,
     /// Let the VMM read guest memory page by page while the guest runs already (cloud-hypervisor 52 and later). Its
     /// memory file stays open for as long as that takes.
@@ -78,9 +78,10 @@ impl RestoreSnapshot {
         if self.on_demand && self.uffd_socket.is_some() {
             return refuse("on_demand and uffd_socket are two ways of one thing; choose one".to_owned());
         }
-        if let Some(socket) = self.api_socket.as_ref().filter(|socket| !socket.is_absolute()) {
-            return refuse(format!("api_socket must be an absolute path, got {:?}", socket.display()))
-                .map_err(|error: Error| error.at(socket));
+        for (what, socket) in [("api_socket", &self.api_socket), ("uffd_socket", &self.uffd_socket)] {
+            if let Some(socket) = socket {
+                check_path(what, socket)?;
+            }
         }
         let asked = match self.target_state {
             None => None,

@@ -135,7 +135,8 @@ class InstanceSnapshots:
         default where ``api_socket`` is given, else ``Standby``.
 
         - ``api_socket``: of the VMM that waits; default the instance's own.
-        - ``network_overrides``: other devices of the host for network interfaces, by interface id (firecracker).
+        - ``network_overrides``: other devices of the host for network interfaces, by interface id
+          (cloud-hypervisor, firecracker).
         - ``on_demand``: the guest runs while the VMM still reads its memory (cloud-hypervisor 52 and later).
         - ``uffd_socket``: of a userfaultfd server that gives the VMM its memory (firecracker).
         - ``allow_incompatible``: restore although the VMM or the host differs from what was recorded.
