@@ -50,7 +50,9 @@ class Environment:
         tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         # What maturin makes of the source distribution is kept, so that the next time is not as long as the first.
         environment = os.environ | {"PATH": tools, "CARGO_TARGET_DIR": str(TARGET / "sdist")}
-        pip = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", package]
+        # Not what the tools have beside them.
+        pip = ["-m", "pip", "install", "--quiet", "--ignore-installed"]
+        pip += ["--no-index", "--no-deps", "--no-build-isolation", str(package)]
         with self.tools():
             subprocess.run([self.home / "bin" / "python", *pip], env=environment, check=True)
 
