@@ -180,9 +180,8 @@ impl Promises {
             let is_left = directory.exists() || disk.exists();
             return if is_left { Err("files of a fork are left that is none".to_owned()) } else { Ok(()) };
         }
-        let is_there = |(name, bytes): (&str, Vec<u8>)| {
-            fs::read(directory.join(name)).is_ok_and(|found| found == bytes)
-        };
+        let is_there =
+            |(name, bytes): (&str, Vec<u8>)| fs::read(directory.join(name)).is_ok_and(|found| found == bytes);
         if !files(1, true).into_iter().all(is_there) || !fs::read(disk).is_ok_and(|disk| disk == extra(1)) {
             return Err("the fork is there, and not all of its files".to_owned());
         }
@@ -209,10 +208,8 @@ impl Promises {
                 continue;
             }
             let has_memory = path("vms/a").join(MEMORY).exists() || is_live;
-            let request = CreateSnapshot {
-                name: Some(name.clone()),
-                ..CreateSnapshot::new(kind(has_memory))
-            };
+            let request =
+                CreateSnapshot { name: Some(name.clone()), ..CreateSnapshot::new(kind(has_memory)) };
             let again = hm.instances().snapshots().create(VM, &request, Call::default());
             match (owners, again) {
                 (0, Ok(_)) => {}
@@ -241,8 +238,7 @@ fn is_whole(hm: &Hypeman, snapshot: &Snapshot, content: u8, settled: Option<bool
     let guest = path("data/snapshots").join(&snapshot.id).join("guest");
     let mut expected: BTreeSet<PathBuf> = BTreeSet::new();
     // What a VMM writes beside memory.
-    let beside =
-        ["config.json", "state.json"].map(|name| Path::new(MEMORY).with_file_name(name));
+    let beside = ["config.json", "state.json"].map(|name| Path::new(MEMORY).with_file_name(name));
     expected.extend(beside.into_iter().filter(|name| guest.join(name).exists()));
     let mut is_compressed = false;
     for (name, bytes) in files(content, has_memory) {

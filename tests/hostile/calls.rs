@@ -40,8 +40,7 @@ fn played(runner: &Runner, arguments: &[PathBuf]) -> Result<u64, String> {
     let temp = scratch();
     let place = temp.path().join("place");
     fs::create_dir(&place).map_err(|e| e.to_string())?;
-    let arguments: Vec<&Path> =
-        std::iter::once(&place).chain(arguments).map(PathBuf::as_path).collect();
+    let arguments: Vec<&Path> = std::iter::once(&place).chain(arguments).map(PathBuf::as_path).collect();
     let said = runner.run(&arguments, temp.path())?;
     said.trim().parse().map_err(|e| format!("{said}: {e}"))
 }

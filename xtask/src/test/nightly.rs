@@ -14,16 +14,8 @@ const TOOLCHAIN: &str = "nightly";
 const MEETING: [&str; 6] =
     ["--lib", "--test=readers", "--test=catalogue", "--test=memory", "--test=snapshots", "--test=restore"];
 /// Of the tests beside the code: those with threads. A forked child of several threads is beyond the sanitiser.
-const MEETING_FILTERS: [&str; 8] = [
-    "memory::",
-    "snapshots::",
-    "catalogue",
-    "readers",
-    "restor",
-    "compress",
-    "one_handle",
-    "--skip=fork",
-];
+const MEETING_FILTERS: [&str; 8] =
+    ["memory::", "snapshots::", "catalogue", "readers", "restor", "compress", "one_handle", "--skip=fork"];
 
 /// Code that is pure: it parses, formats and decides. Miri knows no openat2 and runs no C.
 const PURE: [&str; 14] = [
@@ -105,7 +97,8 @@ fn nightly(name: &str) -> Command {
 
 /// Why `stage` is left out for want of `component`; `None` where it is there.
 fn missing(stage: &str, component: &str) -> Result<Option<Outcome>> {
-    let listed = program("rustup").args(["component", "list", "--installed", "--toolchain", TOOLCHAIN]).read();
+    let listed =
+        program("rustup").args(["component", "list", "--installed", "--toolchain", TOOLCHAIN]).read();
     let is_there = listed.is_ok_and(|all| all.lines().any(|line| line.starts_with(component)));
     if is_there {
         return Ok(None);
