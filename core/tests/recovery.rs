@@ -76,6 +76,41 @@ fn a_raw_file_beside_the_compressed_one_is_finished_with() {
     }
 }
 
+#[test]
+fn the_note_of_a_pause_is_forgotten_when_its_vm_is_gone_or_it_was_never_whole() {
+    let world = World::new();
+    world.open().close();
+    let intents = world.data().join("snapshots/.libhypeman/intents");
+    let of_a_vm = |boot_id: &str, pid: u32| {
+        format!(
+            r#"{{"snapshot_id":"dead","instance_id":"web","hypervisor":"qemu","api_socket":"/nowhere","was_running":true,
+            "boot_id":"{boot_id}","peer":{{"pid":{pid},"uid":0,"start_ticks":18446744073709551615}}}}"#
+        )
+    };
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    // Of before the machine was booted, of a process that ended, and of one that has its number now.
+    let gone = [of_a_vm("another", 1), of_a_vm(boot_id.trim(), u32::MAX >> 1), of_a_vm(boot_id.trim(), 1)];
+    for note in gone.iter().map(String::as_str).chain(["", "{\"snapshot_id\":\"dead\","]) {
+        fs::write(intents.join("dead.json"), note).unwrap();
+        world.open().close();
+        assert_eq!(tree(&intents), [""; 0], "{note}");
+    }
+}
+
+#[test]
+fn trash_and_the_job_of_a_snapshot_that_is_gone_are_removed() {
+    let world = World::new();
+    world.open().close();
+    let own = world.data().join("snapshots/.libhypeman");
+    fs::create_dir_all(own.join("trash/dead/guest")).unwrap();
+    fs::write(own.join("trash/dead/guest/memory"), "was deleted").unwrap();
+    fs::write(own.join("jobs/dead"), "").unwrap();
+    let hm = world.open();
+    until("the job is forgotten", || !own.join("jobs/dead").exists());
+    assert_eq!(tree(&own.join("trash")), [""; 0]);
+    hm.close();
+}
+
 /// Waits until `condition` holds.
 fn until(what: &str, condition: impl Fn() -> bool) {
     let began = Instant::now();

@@ -23,7 +23,7 @@ const ALL_CALLS: &str = "all";
 
 pub fn no_killed_host_leaves_anything_behind() {
     let seed = seed(1);
-    let most = if is_long() { usize::MAX } else { 90 };
+    let most = if is_long() { usize::MAX } else { 60 };
     let mut report = Report::new("crash-kill", seed);
     report.at_least("hosts killed", if is_long() { 5_000 } else { 500 });
     let mut random = Random(seed);

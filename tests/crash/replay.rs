@@ -49,7 +49,7 @@ const ORDERS: [(&str, &str, &str); 9] = [
 ];
 
 /// Flushes that no crash state shows to be needed, by the start of their names.
-const NEEDLESS: [&str; 6] = [
+const NEEDLESS: [&str; 7] = [
     // The host's own, of the instance that it replaces.
     "Replacing",
     // So that the pause need not wait for it.
@@ -59,7 +59,8 @@ const NEEDLESS: [&str; 6] = [
     "Recovering: flush ,",
     // It notes what the dead host had noted.
     "Recovering: flush /journals, 1",
-    // A disk and its sibling lie in one directory, whose changes stay in order.
+    // What goes forward is carried on from its journal, as long as that is there: old files are never needed again.
+    "Recovering: flush /vms, 1",
     "Recovering: flush /disks, 1",
 ];
 

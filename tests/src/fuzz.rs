@@ -3,7 +3,7 @@
 //!
 //! `fuzz/` runs these under cargo-fuzz; its corpus is replayed by the tests of `hostile/`.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fs;
 use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
@@ -46,14 +46,14 @@ pub fn run(name: &str, input: &[u8]) {
 
 /// A good snapshot, whose parts are replaced by inputs.
 struct Scene {
-    _temp: tempfile::TempDir,
+    temp: tempfile::TempDir,
     hm: Hypeman,
     id: String,
     directory: PathBuf,
     guests: PathBuf,
     record: Vec<u8>,
-    /// VMMs that answer with the input, by hypervisor.
-    answers: Vec<(&'static str, Sender<Vec<u8>>)>,
+    /// VMMs that answer with the input, by hypervisor. Made when one is wanted: whoever lists instances asks each.
+    answers: OnceCell<[(&'static str, Sender<Vec<u8>>); 3]>,
     /// Serves the memory of another snapshot, where that can be done.
     pager: Option<Pager>,
 }
@@ -95,18 +95,21 @@ fn prepare() -> Scene {
     let guests = data.join("guests/server1");
     fs::create_dir_all(&guests).unwrap();
     let record = fs::read(directory.join("snapshot.json")).unwrap();
-    let answers = ["qemu", "cloud-hypervisor", "firecracker"].map(|hypervisor| {
-        let socket = temp.path().join(hypervisor);
+    Scene { temp, hm, id, directory, guests, record, answers: OnceCell::new(), pager }
+}
+
+fn answering(temp: &Path, hm: &Hypeman) -> [(&'static str, Sender<Vec<u8>>); 3] {
+    ["qemu", "cloud-hypervisor", "firecracker"].map(|hypervisor| {
+        let socket = temp.join(hypervisor);
         let answer = listen(&socket);
         let request = RegisterInstance {
             api_socket: Some(socket),
-            directory: Some(temp.path().join("vm")),
+            directory: Some(temp.join("vm")),
             ..RegisterInstance::new(format!("live-{hypervisor}"), hypervisor)
         };
         hm.instances().register(&request).unwrap();
         (hypervisor, answer)
-    });
-    Scene { _temp: temp, hm, id, directory, guests, record, answers: answers.into(), pager }
+    })
 }
 
 /// A VMM that says what it is given, in pieces at each zero byte, one after each thing that it hears.
@@ -190,7 +193,8 @@ fn metadata(input: &[u8]) {
 }
 
 fn vmm(input: &[u8], hypervisor: &str) {
-    with_scene(|Scene { hm, answers, .. }| {
+    with_scene(|Scene { temp, hm, answers, .. }| {
+        let answers = answers.get_or_init(|| answering(temp.path(), hm));
         let (_, answer) = answers.iter().find(|(of, _)| *of == hypervisor).expect("a VMM for each");
         answer.send(input.to_owned()).unwrap();
         let _ = hm.instances().get(&format!("live-{hypervisor}"));

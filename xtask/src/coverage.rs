@@ -1,5 +1,6 @@
-//! `cargo xtask coverage`: which lines and branches of the code that must not fail the tests of `core` go through: the
-//! store, recovery, verification and the resolution of paths.
+//! `cargo xtask coverage`: which lines and branches of the code that must not fail are gone through by the tests of `core`
+//! and by those fault harnesses that play in processes of their own: the store, recovery, verification and the resolution
+//! of paths.
 
 use std::env::consts::EXE_SUFFIX;
 use std::fs;
@@ -12,6 +13,21 @@ use crate::{Result, root, target};
 const LOOKED_AT: [&str; 5] =
     ["store", "snapshots/recover.rs", "snapshots/verify.rs", "snapshots/restore", "sys/dir.rs"];
 
+const CORE: [&str; 3] = ["--package=hypeman-core", "--lib", "--tests"];
+const HARNESSES: [&str; 3] = ["--package=hypeman-tests", "--test=crash", "--test=hostile"];
+
+/// Harnesses that go through nothing that the others do not, at a price, or need the bindings.
+const LEFT_OUT: [&str; 8] = [
+    "--skip=no_power_cut",
+    "--skip=no_real_file_system",
+    "--skip=calls_of_the_c_abi",
+    "--skip=a_hostile_store",
+    "--skip=one_damaged_record",
+    "--skip=eight_processes",
+    "--skip=a_dead_owners_job",
+    "--skip=a_forked_child",
+];
+
 /// Branches are counted by nightly only.
 const TOOLCHAIN: &str = "nightly";
 
@@ -22,10 +38,9 @@ pub fn coverage() -> Result<()> {
     let _ = fs::remove_dir_all(&profiles);
     fs::create_dir_all(&profiles)?;
     program("rustup").args(["component", "add", "llvm-tools", "--toolchain", TOOLCHAIN]).run()?;
-    let tests = |more: &[&str]| {
+    let tests = |which: &[&str], more: &[&str]| {
         let mut command = program("rustup");
-        command.args(["run", TOOLCHAIN, "cargo", "test", "--package=hypeman-core", "--lib", "--tests"]);
-        command.args(more);
+        command.args(["run", TOOLCHAIN, "cargo", "test"]).args(which).args(more);
         // Those of the toolchain that runs us.
         for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
             command.env_remove(name);
@@ -36,13 +51,20 @@ pub fn coverage() -> Result<()> {
             .env("LLVM_PROFILE_FILE", profiles.join("%p-%m.profraw"));
         command
     };
-    let built = tests(&["--no-run", "--message-format=json"]).read()?;
+    let messages = ["--no-run", "--message-format=json"];
+    let built = tests(&CORE, &messages).read()? + &tests(&HARNESSES, &messages).read()?;
     // What failed tests went through counts, too; that they failed is said in the end.
-    let tested = tests(&["--quiet", "--no-fail-fast"]).run();
+    let cored = tests(&CORE, &["--quiet", "--no-fail-fast"]).run();
+    let harnessed = tests(&HARNESSES, &["--quiet", "--no-fail-fast", "--"]).args(LEFT_OUT).run();
 
     let profile = directory.join("all.profdata");
+    // What a killed process leaves may be half a profile.
     let found = fs::read_dir(&profiles)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-    program(tool("llvm-profdata")?).args(["merge", "-sparse", "-o"]).arg(&profile).args(found).run()?;
+    program(tool("llvm-profdata")?)
+        .args(["merge", "-sparse", "--failure-mode=all", "-o"])
+        .arg(&profile)
+        .args(found)
+        .run()?;
     let mut report = program(tool("llvm-cov")?);
     report.arg("report").arg("--show-branch-summary").arg("--instr-profile").arg(&profile);
     for (n, executable) in executables(&built).into_iter().enumerate() {
@@ -58,7 +80,7 @@ pub fn coverage() -> Result<()> {
     fs::create_dir_all(target().join("reports"))?;
     fs::write(&path, &text)?;
     println!("{text}\n{}", path.display());
-    tested
+    cored.and(harnessed)
 }
 
 /// The test programs that cargo says it built.

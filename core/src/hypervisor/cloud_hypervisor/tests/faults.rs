@@ -91,6 +91,8 @@ fn a_resume_that_fails_says_so_first_and_can_be_repeated() {
             assert_eq!(error.kind(), kind, "{fault:?} {step}: {error}");
             assert!(error.message().starts_with("the VM at "), "{error}");
             assert!(error.message().contains("may still be paused; send `PUT"), "{error}");
+            // A machine that is busy may take longer than the hang was waited for.
+            vm.api.expect_to_wait(Duration::from_secs(20));
             vm.resume().unwrap();
             assert_eq!(ch.model().state, Some("Running"));
         }
