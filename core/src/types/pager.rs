@@ -94,7 +94,7 @@ pub(crate) struct WorkingSet {
 
 impl WorkingSet {
     /// The most parts in one.
-    pub(crate) const MOST: usize = 8192;
+    pub(crate) const MOST: usize = 16_384;
 
     pub(crate) fn new(part_bytes: u64, parts: &[u64]) -> Self {
         let mut runs: Vec<(u64, u64)> = Vec::new();

@@ -1,7 +1,7 @@
 //! The pieces of an image that were used last, found by any byte of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Piece;
 use crate::error::Result;
@@ -22,6 +22,9 @@ struct Shelf {
     pieces: BTreeMap<u64, Kept>,
     /// First bytes, by when their pieces were used.
     by_use: BTreeMap<u64, u64>,
+    /// What the piece that was evicted last was in, where no one else holds it: the next one is decoded into that, so that
+    /// memory does not go to the system and come back.
+    spare: Vec<u8>,
     uses: u64,
     /// First bytes of pieces that someone decodes now: everyone else waits for that.
     underway: BTreeSet<u64>,
@@ -61,6 +64,11 @@ impl Cache {
         let piece = decode()?;
         self.put(piece.clone());
         Ok(piece)
+    }
+
+    /// A buffer for the next piece, of any length.
+    pub(super) fn spare(&self) -> Vec<u8> {
+        std::mem::take(&mut lock(&self.shelf).spare)
     }
 
     fn put(&self, piece: Piece) {
@@ -112,12 +120,15 @@ impl Shelf {
         let oldest = self.by_use.pop_first();
         if let Some(gone) = oldest.and_then(|(_, at)| self.pieces.remove(&at)) {
             self.bytes -= cost(&gone.piece);
+            if let Some(memory) = gone.piece.memory.and_then(Arc::into_inner) {
+                self.spare = memory;
+            }
         }
     }
 }
 
 fn cost(piece: &Piece) -> u64 {
-    piece.memory.as_ref().map_or(0, |memory| memory.len() as u64).max(LEAST_BYTES)
+    piece.memory.as_ref().map_or(0, |memory| memory.capacity() as u64).max(LEAST_BYTES)
 }
 
 /// Whoever panicked under this lock left a shelf that is still one.
@@ -127,7 +138,6 @@ fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 

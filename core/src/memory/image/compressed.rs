@@ -67,7 +67,7 @@ impl Compressed {
     }
 
     fn whole(&self, file: &File, frame: &Frame) -> Result<Piece> {
-        self.cache.get_or(frame.raw_at, || self.decode(file, frame, frame.raw_bytes, &mut Vec::new()))
+        self.cache.get_or(frame.raw_at, || self.decode(file, frame, frame.raw_bytes, &mut self.cache.spare()))
     }
 
     /// A piece with byte `at`, of whose memory `wanted` bytes are needed from there on: where they lie in the front of a
@@ -82,7 +82,7 @@ impl Compressed {
         // Without an index only the frame as a whole has a checksum.
         let has_front = front < frame.raw_bytes && !frame.is_zero && frame.hash.is_some();
         if has_front && self.fronts.get(frame.raw_at).is_none() {
-            let decode = || self.decode(file, &frame, front, &mut Vec::new());
+            let decode = || self.decode(file, &frame, front, &mut self.fronts.spare());
             let piece = self.fronts.get_or(frame.raw_at, decode)?;
             // Less where someone else began with less of it at the same time.
             if at < piece.end() {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::types::WorkingSet;
 
-/// What is noted as one: the frames of our own images, and the part of a raw one that is read at once.
-pub(super) const PART_BYTES: u64 = 64 << 10;
+/// What is noted as one: the shortest frames of our own images.
+pub(super) const PART_BYTES: u64 = 32 << 10;
 /// What a guest does later than that after its restore is its own life.
 const LASTS: Duration = Duration::from_secs(10);
 

@@ -16,10 +16,9 @@ fn status_kib(key: &str) -> u64 {
     line.trim_start_matches(':').trim_end_matches("kB").trim().parse().unwrap()
 }
 
-/// The most memory that `work` held beyond what was held before, in KiB.
-fn peak_kib(work: impl FnOnce()) -> u64 {
+/// The most memory that was held during `work`, beyond `before`, in KiB.
+fn peak_kib(before: u64, work: impl FnOnce()) -> u64 {
     fs::write("/proc/self/clear_refs", "5").unwrap();
-    let before = status_kib("VmRSS");
     work();
     status_kib("VmHWM").saturating_sub(before)
 }
@@ -35,10 +34,12 @@ fn work(job: &str) {
         raw.write_all_at(&guest_memory(MIB), (mib * MIB) as u64).unwrap();
     }
     let (limit, progress) = (Limit::default(), |_, _| ());
-    let compressing = peak_kib(|| {
+    // Before both: what the allocator keeps of the first counts against the second.
+    let before = status_kib("VmRSS");
+    let compressing = peak_kib(before, || {
         compress(&raw, &out, settings, THREADS, &limit, &progress).unwrap();
     });
-    let decompressing = peak_kib(|| {
+    let decompressing = peak_kib(before, || {
         decompress(&out, settings.algorithm, &back, u64::MAX, THREADS, &limit, &progress).unwrap();
     });
     println!("peaks {compressing} {decompressing}");

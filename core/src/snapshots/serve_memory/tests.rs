@@ -80,14 +80,14 @@ fn what_a_guest_wanted_first_is_kept_beside_the_snapshot_which_stays_whole() {
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    assert_eq!(kept.parts(), [300 * PAGE as u64 / 65536, 20 * PAGE as u64 / 65536]);
+    assert_eq!(kept.parts(), [300 * PAGE as u64 / 32_768, 20 * PAGE as u64 / 32_768]);
     pager.stop().unwrap();
     assert!(hm.snapshots().verify(&id, Call::default()).unwrap().defects.is_empty());
 
     let second = guest("").unwrap();
     let pager = hm.snapshots().serve_memory(&id, &ServeMemory::default()).unwrap();
     let _vm = come(&pager, &second);
-    while pager.metrics().unwrap().prefetched_bytes < 2 * 65536 {
+    while pager.metrics().unwrap().prefetched_bytes < 2 * 32_768 {
         assert!(Instant::now() < patience, "it is not used: {:?}", pager.metrics());
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -18,7 +18,7 @@ fn the_second_guest_finds_what_the_first_one_wanted() {
     scene.pager.stop();
     let known = scene.kept.lock().unwrap().clone().expect("it was noted");
     let parts = known.parts();
-    assert_eq!(parts[0], (wanted[0] * PAGE / 65536) as u64, "in their order");
+    assert_eq!(parts[0], (wanted[0] * PAGE / 32_768) as u64, "in their order");
 
     let second = guest(memory.len(), name).unwrap();
     let scene = Scene::new(image(&memory, Some(zstd(1))), &ServeMemory::default(), Some(&known));
@@ -54,7 +54,7 @@ fn the_second_guest_finds_what_the_first_one_wanted() {
 fn a_working_set_of_something_else_does_no_harm() {
     let memory = guest_memory(MIB);
     let Some(guest) = guest(MIB, "a_working_set_of_something_else_does_no_harm") else { return };
-    let wild = WorkingSet::new(65536, &[u64::MAX, 1 << 40, 3, 3, 900]);
+    let wild = WorkingSet::new(32_768, &[u64::MAX, 1 << 40, 3, 3, 900]);
     let scene = Scene::new(image(&memory, None), &ServeMemory::default(), Some(&wild));
     let _vm = scene.connect(&guest);
     reads_as(&guest, &memory, "with wild hints");
