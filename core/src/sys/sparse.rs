@@ -36,6 +36,23 @@ pub(crate) fn next_data(file: &File, offset: u64) -> io::Result<Option<Range<u64
     Ok((offset < end).then_some(offset..end))
 }
 
+/// Makes zeros that take room of the holes in `range`; what is there stays.
+#[cfg(target_os = "linux")]
+pub(crate) fn fill_holes(file: &File, range: Range<u64>) -> io::Result<()> {
+    use nix::fcntl::{FallocateFlags, fallocate};
+
+    let number =
+        |value| libc::off_t::try_from(value).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW));
+    let (start, len) = (number(range.start)?, number(range.end.saturating_sub(range.start))?);
+    Ok(fallocate(file, FallocateFlags::empty(), start, len)?)
+}
+
+/// Fails: this system does not promise to keep what is there.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn fill_holes(_file: &File, _range: Range<u64>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Lets the page cache forget `range`, which will not be read again. Only a hint: dirty pages stay, errors do not
 /// matter.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
