@@ -4,7 +4,8 @@ mod world;
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use hypeman_core::{
     Call, CompressionConfig, CompressionState, CreateSnapshot, ForkSnapshot, Hypeman, InstanceState, Kind,
@@ -63,6 +64,41 @@ fn a_snapshot_that_is_being_compressed_is_restored_and_forked_at_once_and_its_jo
         .restore(&made.id, "web", &RestoreSnapshot::default(), Call::default())
         .unwrap();
     assert!(fs::read(&image).unwrap() == memory);
+}
+
+#[test]
+fn a_compression_stands_still_while_its_snapshot_is_restored_and_goes_on_after_it() {
+    let world = World::new();
+    let hm = world.open();
+    let made = compressed_hard(&world, &hm, &hard_memory());
+    // What watches it is in another thread: the restore's own callback holds the restore up meanwhile.
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let watch = Call::default().progress(|progress| {
+                done.store(progress.bytes_done, Ordering::Relaxed);
+                ControlFlow::Continue(())
+            });
+            hm.snapshots().wait(&made.id, watch).unwrap()
+        });
+        let mut has_stood = false;
+        let in_its_midst = Call::default().progress(|_| {
+            // Each thread brings the piece to its end that it has begun.
+            while !has_stood && state(&hm, &made.id) == Some(CompressionState::Compressing) {
+                let before = done.load(Ordering::Relaxed);
+                std::thread::sleep(Duration::from_secs(3));
+                has_stood = done.load(Ordering::Relaxed) == before;
+            }
+            ControlFlow::Continue(())
+        });
+        let restored =
+            hm.instances().snapshots().restore(&made.id, "web", &RestoreSnapshot::default(), in_its_midst);
+        assert_eq!(restored.unwrap().state, InstanceState::Standby);
+        assert!(has_stood, "it was compressed to its end under a restore");
+        assert_eq!(waiting.join().unwrap().compression_state, Some(CompressionState::Compressed));
+    });
+    jobs_end(&world);
+    assert!(hm.snapshots().verify(&made.id, Call::default()).unwrap().defects.is_empty());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use hypeman_tests::guest::{self, PATTERN_PAGES};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::scene::{VM_ID, assert_nothing_left, directory, raw_memory, standby};
+use crate::scene::{VM_ID, assert_nothing_left, directory, pretend_to_initialize, raw_memory, standby};
 
 /// Ticks within which the guest has checked each page of its pattern once.
 const FULL_CHECK: u32 = PATTERN_PAGES as u32;
@@ -144,6 +144,38 @@ pub fn a_cloud_hypervisor_snapshot_is_restored_by_one_call() {
         assert_eq!(scene.vm.tick_after(went_on.ticks + FULL_CHECK).wrong, 0);
         assert_eq!(waiting.state(), "Running");
     }
+}
+
+pub fn a_live_cloud_hypervisor_is_not_restored_over() {
+    let scene = Scene::new(64, false);
+    let made = scene.capture(None);
+    let disk = || fs::read(scene.vm.directory().join("disk.raw")).unwrap();
+    let before = disk();
+    let program = cloud_hypervisor::program().expect("asked for before");
+    let elsewhere = Vm::start(&program, &scene.root.path().join("second"));
+    for state in [InstanceState::Running, InstanceState::Paused, InstanceState::Initializing] {
+        match state {
+            InstanceState::Paused => scene.vm.pause(),
+            InstanceState::Initializing => {
+                scene.vm.resume();
+                pretend_to_initialize(&scene.hm, "cloud-hypervisor", &scene.vm.api_socket());
+            }
+            _ => {}
+        }
+        assert_eq!(scene.state(), state);
+        for target in [InstanceState::Standby, InstanceState::Stopped, InstanceState::Running] {
+            // Nor into another one: the disks are this one's.
+            for api_socket in [None, Some(elsewhere.api_socket())] {
+                let request =
+                    RestoreSnapshot { target_state: Some(target), api_socket, ..RestoreSnapshot::default() };
+                let snapshots = scene.hm.instances().snapshots();
+                let refused = snapshots.restore(&made.id, VM_ID, &request, Call::default()).unwrap_err();
+                assert_eq!(refused.kind(), Kind::InvalidState, "{state}, to {target}: {refused}");
+            }
+        }
+    }
+    assert!(disk() == before);
+    assert_eq!(scene.vm.tick_after(scene.vm.last_tick().ticks).wrong, 0, "it noticed nothing");
 }
 
 pub fn a_paused_cloud_hypervisor_stays_paused_and_is_captured_again() {

@@ -15,7 +15,9 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::crash::host;
-use crate::scene::{SmallDisk, VM_ID, assert_nothing_left, directory, raw_memory, standby};
+use crate::scene::{
+    SmallDisk, VM_ID, assert_nothing_left, directory, pretend_to_initialize, raw_memory, standby,
+};
 
 /// Ticks within which the guest has checked each page of its pattern once.
 pub const FULL_CHECK: u32 = PATTERN_PAGES as u32;
@@ -154,6 +156,38 @@ pub fn a_firecracker_snapshot_is_restored_by_one_call() {
     let again = snapshots.restore(&made.id, VM_ID, &request, Call::default()).unwrap_err();
     assert_eq!(again.kind(), Kind::InvalidState);
     waiting.tick_after(waiting.last_tick().ticks);
+}
+
+pub fn a_live_firecracker_is_not_restored_over() {
+    let scene = Scene::new(64);
+    let made = scene.capture(None);
+    let disk = || fs::read(scene.vm.directory().join("disk.raw")).unwrap();
+    let before = disk();
+    let elsewhere = Vm::start(&program(), &scene.root.path().join("second"));
+    for state in [InstanceState::Running, InstanceState::Paused, InstanceState::Initializing] {
+        match state {
+            InstanceState::Paused => scene.vm.pause(),
+            InstanceState::Initializing => {
+                scene.vm.resume();
+                pretend_to_initialize(&scene.hm, "firecracker", &scene.vm.api_socket());
+            }
+            _ => {}
+        }
+        assert_eq!(scene.state(), state);
+        for target in [InstanceState::Standby, InstanceState::Stopped, InstanceState::Running] {
+            // Nor into another Firecracker: the disks are this one's.
+            for api_socket in [None, Some(elsewhere.api_socket())] {
+                let request =
+                    RestoreSnapshot { target_state: Some(target), api_socket, ..RestoreSnapshot::default() };
+                let snapshots = scene.hm.instances().snapshots();
+                let refused = snapshots.restore(&made.id, VM_ID, &request, Call::default()).unwrap_err();
+                assert_eq!(refused.kind(), Kind::InvalidState, "{state}, to {target}: {refused}");
+            }
+        }
+    }
+    assert_eq!(elsewhere.state(), "Not started");
+    assert!(disk() == before);
+    assert_eq!(scene.vm.tick_after(scene.vm.last_tick().ticks).wrong, 0, "it noticed nothing");
 }
 
 pub fn a_paused_firecracker_stays_paused_and_is_captured_again() {

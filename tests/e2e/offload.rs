@@ -3,10 +3,11 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hypeman_core::{
-    Call, CompressionConfig, CompressionState, Hypeman, InstanceState, Kind, Options, Phase,
-    RegisterInstance, RestoreSnapshot,
+    Call, CompressionConfig, CompressionState, ForkSnapshot, Hypeman, InstanceState, Kind, Options, Pager,
+    Phase, RegisterInstance, RestoreSnapshot, ServeMemory, Snapshot,
 };
 use hypeman_tests::cloud_hypervisor::{self, Vm};
 use hypeman_tests::guest::{self, PATTERN_PAGES};
@@ -114,6 +115,131 @@ pub fn memory_is_captured_and_restored_by_descriptor_and_never_written_raw() {
         assert!(again.ticks > u64::from(captured) && again.wrong == 0, "{again:?}");
         assert_nothing_left(hm.data_dir());
     }
+}
+
+/// A VM of `memory_mib` that was captured, compressed, and ended; and how far its guest had counted.
+fn captured_and_gone(
+    root: &Path,
+    memory_mib: u64,
+    is_shared: bool,
+    compression: CompressionConfig,
+) -> (Vm, Hypeman, Snapshot, u32) {
+    let program = cloud_hypervisor::program().expect("asked for before");
+    let mut vm = Vm::boot(&program, &root.join("first"), memory_mib, is_shared);
+    let hm = open(root, &vm, false);
+    let made =
+        hm.instances().snapshots().create(VM_ID, &standby(Some(compression)), Call::default()).unwrap();
+    let made = hm.snapshots().wait(&made.id, Call::default()).unwrap();
+    let payload = hm.data_dir().join("snapshots").join(&made.id).join("guest");
+    let captured = guest::examine(&raw_memory(&payload)).unwrap().ticks;
+    vm.tick_after(u32::try_from(captured).unwrap());
+    vm.kill();
+    (vm, hm, made, u32::try_from(captured).unwrap())
+}
+
+fn paged(waiting: &Vm, pager: &Pager) -> RestoreSnapshot {
+    RestoreSnapshot {
+        api_socket: Some(waiting.api_socket()),
+        uffd_socket: Some(pager.socket().into()),
+        ..RestoreSnapshot::default()
+    }
+}
+
+pub fn a_cloud_hypervisor_asks_a_pager_for_its_memory() {
+    for algorithm in ["zstd", "lz4"] {
+        let root = directory();
+        let compression = CompressionConfig::with(algorithm, None);
+        let (vm, hm, made, captured) = captured_and_gone(root.path(), 256, true, compression);
+        fs::write(vm.directory().join("disk.raw"), "ruined").unwrap();
+        let pager = hm.snapshots().serve_memory(&made.id, &ServeMemory::default()).unwrap();
+        let program = cloud_hypervisor::program().expect("asked for before");
+        let waiting = Vm::start(&program, &root.path().join("second"));
+        let place = vm.directory().to_owned();
+        let watched = Call::default().progress(|progress| {
+            assert_eq!(raw_files(&place), [] as [PathBuf; 0], "in {:?}", progress.phase);
+            ControlFlow::Continue(())
+        });
+        let request = paged(&waiting, &pager);
+        let restored = hm.instances().snapshots().restore(&made.id, VM_ID, &request, watched).unwrap();
+        assert_eq!(restored.state, InstanceState::Running);
+        let went_on = vm.tick_after(captured);
+        assert!(went_on.ticks <= captured + 16, "captured at {captured}: {went_on:?}");
+        assert_eq!(vm.tick_after(went_on.ticks + FULL_CHECK).wrong, 0);
+        // It asks for all of its memory, and then no more.
+        pager.wait(Call::default().timeout(Duration::from_secs(120))).unwrap();
+        let metrics = pager.metrics().unwrap();
+        assert_eq!((metrics.vms_seen, metrics.vms_whole, metrics.errors), (1, 1, 0), "{metrics:?}");
+        assert_eq!(metrics.copied_bytes + metrics.zero_bytes, 256 << 20, "{metrics:?}");
+        pager.stop().unwrap();
+        assert_eq!(vm.tick_after(vm.last_tick().ticks + FULL_CHECK).wrong, 0, "it needs the pager no more");
+        assert_eq!(waiting.state(), "Running");
+        assert_nothing_left(hm.data_dir());
+    }
+}
+
+pub fn ten_cloud_hypervisors_of_one_snapshot_each_count_on_from_one_pager() {
+    let root = directory();
+    let compression = CompressionConfig::with("zstd", None);
+    let (_vm, hm, made, captured) = captured_and_gone(root.path(), 64, true, compression);
+    let pager = hm.snapshots().serve_memory(&made.id, &ServeMemory::default()).unwrap();
+    let program = cloud_hypervisor::program().expect("asked for before");
+    let forks: Vec<_> = (0..10)
+        .map(|number| {
+            let waiting = Vm::start(&program, &root.path().join(format!("vmm{number}")));
+            let request = ForkSnapshot {
+                directory: Some(root.path().join(format!("fork{number}"))),
+                restore: paged(&waiting, &pager),
+                ..ForkSnapshot::new(format!("fork{number}"))
+            };
+            let fork = hm.snapshots().fork(&made.id, &request, Call::default()).unwrap();
+            assert_eq!(fork.state, InstanceState::Running);
+            (waiting, fork.directory.unwrap())
+        })
+        .collect();
+    for (waiting, directory) in &forks {
+        let went_on = waiting.tick_in(directory, captured);
+        assert!(went_on.ticks <= captured + 16, "captured at {captured}: {went_on:?}");
+        assert_eq!(waiting.tick_in(directory, went_on.ticks + FULL_CHECK).wrong, 0);
+    }
+    pager.wait(Call::default().timeout(Duration::from_secs(120))).unwrap();
+    let metrics = pager.metrics().unwrap();
+    assert_eq!((metrics.vms_seen, metrics.vms_whole, metrics.errors), (10, 10, 0), "{metrics:?}");
+}
+
+pub fn a_cloud_hypervisor_ends_when_its_guest_needs_a_damaged_page() {
+    let root = directory();
+    let compression = CompressionConfig::with("zstd", None);
+    let (vm, hm, made, _) = captured_and_gone(root.path(), 64, true, compression);
+    let payload = hm.data_dir().join("snapshots").join(&made.id).join("guest");
+    let image = payload.join("snapshots/snapshot-latest/memory-ranges.zst");
+    let mut bytes = fs::read(&image).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x20;
+    fs::write(&image, bytes).unwrap();
+    let pager = hm.snapshots().serve_memory(&made.id, &ServeMemory::default()).unwrap();
+    let program = cloud_hypervisor::program().expect("asked for before");
+    let mut waiting = Vm::start(&program, &root.path().join("second"));
+    // It may end while it loads, or right after.
+    let call = Call::default().timeout(Duration::from_secs(60));
+    let _ = hm.instances().snapshots().restore(&made.id, VM_ID, &paged(&waiting, &pager), call);
+    waiting.assert_ends();
+    assert!(vm.ticks().iter().all(|tick| tick.wrong == 0), "it never counted on wrong memory");
+    assert!(pager.metrics().unwrap().last_error.is_some_and(|why| why.contains("damaged")));
+}
+
+pub fn a_cloud_hypervisor_without_shared_memory_takes_it_from_no_pager() {
+    let root = directory();
+    let compression = CompressionConfig::with("zstd", None);
+    let (vm, hm, made, _) = captured_and_gone(root.path(), 64, false, compression);
+    let pager = hm.snapshots().serve_memory(&made.id, &ServeMemory::default()).unwrap();
+    let program = cloud_hypervisor::program().expect("asked for before");
+    let waiting = Vm::start(&program, &root.path().join("second"));
+    let before = fs::read(vm.directory().join("disk.raw")).unwrap();
+    let request = paged(&waiting, &pager);
+    let refused = hm.instances().snapshots().restore(&made.id, VM_ID, &request, Call::default()).unwrap_err();
+    assert_eq!(refused.kind(), Kind::NotSupported, "{refused}");
+    assert!(refused.message().contains("shared"), "{refused}");
+    assert!(fs::read(vm.directory().join("disk.raw")).unwrap() == before, "nothing was touched");
 }
 
 pub fn a_cloud_hypervisor_that_would_die_of_a_migration_is_captured_through_a_file() {

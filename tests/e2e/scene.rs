@@ -11,6 +11,7 @@ use hypeman_core::{
 };
 use hypeman_tests::vm::{self, Vm};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::json;
 use tempfile::TempDir;
 
 /// The id under which the VM is registered.
@@ -88,6 +89,21 @@ impl Scene {
 }
 
 /// A request for a Standby snapshot.
+/// From now on the VM at `api_socket` is one of the vendor's server, whose program has not started yet.
+pub fn pretend_to_initialize(hm: &Hypeman, hypervisor: &str, api_socket: &Path) {
+    hm.instances().unregister(VM_ID).unwrap();
+    let directory = hm.data_dir().join("guests").join(VM_ID);
+    fs::create_dir_all(&directory).unwrap();
+    let metadata = json!({
+        "Id": VM_ID,
+        "Name": "counting",
+        "HypervisorType": hypervisor,
+        "CreatedAt": "2026-01-01T00:00:00Z",
+        "SocketPath": api_socket,
+    });
+    fs::write(directory.join("metadata.json"), metadata.to_string()).unwrap();
+}
+
 pub fn standby(compression: Option<CompressionConfig>) -> CreateSnapshot {
     CreateSnapshot { compression, ..CreateSnapshot::new(SnapshotKind::Standby) }
 }

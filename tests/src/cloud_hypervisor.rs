@@ -196,6 +196,22 @@ impl Vm {
         self.ticks().into_iter().find(|tick| tick.ticks > ticks).expect("there was one")
     }
 
+    /// The same of a fork, whose serial log is in `directory`.
+    pub fn tick_in(&self, directory: &Path, ticks: u32) -> Tick {
+        let beyond = || ticks_of(&directory.join("serial.log")).into_iter().find(|tick| tick.ticks > ticks);
+        self.wait_until("the fork counts", |_| beyond().is_some());
+        beyond().expect("there was one")
+    }
+
+    /// Waits until the process ends by itself.
+    pub fn assert_ends(&mut self) {
+        let began = Instant::now();
+        while self.process.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < PATIENCE, "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until `condition` holds.
     pub fn wait_until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let began = Instant::now();

@@ -11,6 +11,7 @@ mod pager;
 pub mod sweep;
 
 use compress::{LZ4_0, LZ4_9, ZSTD_1, ZSTD_1_MT, ZSTD_3, ZSTD_9};
+use pager::Seconds;
 
 use crate::Result;
 use crate::images::{Content, Zeros};
@@ -44,7 +45,7 @@ const fn line(
 }
 
 /// All lines; those on the same image one after the other.
-pub const LINES: [Line; 48] = [
+pub const LINES: [Line; 52] = [
     line("compress-busy-zstd1-wall", "s", Some(0.42), |scene| compress::wall(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::cpu(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| compress::wall(scene, BUSY, ZSTD_1_MT)),
@@ -68,15 +69,19 @@ pub const LINES: [Line; 48] = [
     line("restore-prefetch", "s", Some(0.5), pager::prefetch),
     line("fault-zstd1-p50-us", "us", Some(50.0), |scene| pager::fault(scene, ZSTD_1.0)),
     line("fault-lz4-p50-us", "us", Some(30.0), |scene| pager::fault(scene, LZ4_0.0)),
+    line("fault-zstd1-other-cpu-us", "us", None, |scene| pager::fault_elsewhere(scene, ZSTD_1.0)),
+    line("fault-lz4-other-cpu-us", "us", None, |scene| pager::fault_elsewhere(scene, LZ4_0.0)),
     line("fault-second", "us", Some(1.1), pager::second),
     line("fault-during-fill-p99", "us", Some(3.0), pager::during_fill),
-    line("fill-busy", "s", Some(0.60), |scene| pager::fill(scene, Content::Busy)),
+    line("fill-busy", "s", Some(0.60), |scene| pager::fill(scene, Content::Busy, Seconds::Wall)),
+    line("fill-busy-cpu", "s", None, |scene| pager::fill(scene, Content::Busy, Seconds::Cpu)),
     line("decode-busy-zstd1-cpu", "s", None, |scene| decompress::decode_cpu(scene, ZSTD_1.0)),
     line("decode-busy-lz4-cpu", "s", None, |scene| decompress::decode_cpu(scene, LZ4_0.0)),
     line("decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| decompress::against_cp(scene, ZSTD_1.0)),
     line("decompress-busy-zstd1-wall", "s", Some(0.58), |scene| decompress::against_tool(scene, ZSTD_1.0)),
     line("decompress-busy-lz4-wall", "s", Some(0.36), |scene| decompress::against_tool(scene, LZ4_0.0)),
-    line("fill-idle", "s", Some(0.18), |scene| pager::fill(scene, Content::Idle)),
+    line("fill-idle", "s", Some(0.18), |scene| pager::fill(scene, Content::Idle, Seconds::Wall)),
+    line("fill-idle-cpu", "s", None, |scene| pager::fill(scene, Content::Idle, Seconds::Cpu)),
     line("restore-pager-4g-vs-256m", "s", Some(1.2), pager::sizes),
     line("compress-idle-zstd1-wall", "s", Some(0.35), |scene| compress::wall(scene, IDLE, ZSTD_1)),
     line("compress-idle-sparse-zstd1-wall", "s", Some(0.22), |scene| {

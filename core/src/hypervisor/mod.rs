@@ -128,7 +128,7 @@ pub(crate) enum MemoryBackend<'a> {
     File,
     /// Page by page by the VMM itself, where its version can; the file must stay as it is.
     OnDemand,
-    /// Page by page from the userfaultfd server that listens at this socket (firecracker).
+    /// Page by page from the server that listens at this socket.
     Uffd(&'a Path),
 }
 
@@ -221,6 +221,12 @@ pub(crate) trait Vmm: Send {
     /// [`Vmm::give_memory`], without a memory file.
     fn takes_memory(&self, _directory: &Path) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Refuses, with its reason, the captured VM whose other files are in `directory`, where it cannot be loaded with
+    /// memory from a page server ([`MemoryBackend::Uffd`]).
+    fn check_served(&self, _directory: &Path, _limit: &Limit) -> Result<()> {
+        Ok(())
     }
 
     /// Gives the next load guest memory as the memory file would have it: a file without a name, which the VMM will use

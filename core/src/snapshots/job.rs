@@ -8,6 +8,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use super::checksum::checksum;
 use super::jobs::Running;
@@ -28,6 +29,11 @@ pub(super) enum Outcome {
     /// All is done, but for a raw file that someone reads, for as long as a VM lives, perhaps.
     AwaitsReaders,
 }
+
+/// How long a compression stands still for restores, in all: one that hangs must not keep it for ever.
+const MOST_PAUSE: Duration = Duration::from_secs(60);
+/// How often it looks whether it may go on.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// After how much memory a compression looks whether its snapshot is still there: some ten times a second.
 const LOOK_EVERY_BYTES: u64 = 64 << 20;
 
@@ -124,7 +130,9 @@ impl Job<'_> {
         let raw = place.read(&memory.name)?;
         let out = place.nameless()?;
         let looked_at = AtomicU64::new(0);
+        let paused_us = AtomicU64::new(0);
         let progress = |done: u64, total: u64| {
+            self.stand_still(&paused_us);
             self.running.progress.bytes_done.store(done, Ordering::Relaxed);
             self.running.progress.bytes_total.store(total, Ordering::Relaxed);
             // Deleted by another process meanwhile: there is no use in going on.
@@ -144,6 +152,25 @@ impl Job<'_> {
         place.link(out, &name)?;
         self.store.durable().dir(&place)?;
         Ok((Some(made.raw_bytes), made.compressed_bytes))
+    }
+
+    /// Lets restores and forks of this snapshot have the disk and the CPUs, as long as any of them goes on.
+    fn stand_still(&self, paused_us: &AtomicU64) {
+        let since = Instant::now();
+        let left = MOST_PAUSE.saturating_sub(Duration::from_micros(paused_us.load(Ordering::Relaxed)));
+        let mut stood = false;
+        // Where it cannot be told, there is nothing to wait for.
+        while since.elapsed() < left
+            && self.limit.check().is_ok()
+            && self.store.is_being_restored(self.id).unwrap_or(false)
+        {
+            std::thread::sleep(LOOK_AGAIN);
+            stood = true;
+        }
+        if stood {
+            let took = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+            paused_us.fetch_add(took / self.threads.get() as u64, Ordering::Relaxed);
+        }
     }
 
     /// A compressed file that an earlier job had linked before it died: used if it is good, removed if not.

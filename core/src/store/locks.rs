@@ -1,8 +1,9 @@
 //! Who works on what: byte-range locks on files that are never removed.
 //!
 //! `locks/{id}.snapshot` byte 0 is the job (the making of the snapshot, then its compression, its rewriting), byte 1
-//! its readers, byte 2 its generation. `locks/{id}.instance` is the turn to capture an instance, a byte of
-//! `locks/processes` that of a VMM's pid. Holding any of them says that its owner lives; there are no clocks.
+//! its readers, byte 2 its generation, byte 3 those who restore or fork it. `locks/{id}.instance` is the turn to capture
+//! an instance, a byte of `locks/processes` that of a VMM's pid. Holding any of them says that its owner lives; there are
+//! no clocks.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::types::is_safe_id;
 const JOB: i64 = 0;
 const READERS: i64 = 1;
 const GENERATION: i64 = 2;
+const RESTORES: i64 = 3;
 
 /// How often a lock that someone else holds is looked at again: a dead owner is noticed within 50 ms.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -39,6 +41,19 @@ impl Store {
     /// Takes the readers' byte of snapshot `id` for oneself, if no one reads it.
     pub(crate) fn try_no_readers(&self, id: &str) -> Result<Option<ByteLock>> {
         self.try_lock(&format!("{}.snapshot", checked(id)?), READERS, Sharing::Exclusive)
+    }
+
+    /// Restores or forks snapshot `id`: until this is dropped, its compression stands still.
+    pub(crate) fn restoring(&self, id: &str) -> Result<Option<ByteLock>> {
+        self.try_lock(&format!("{}.snapshot", checked(id)?), RESTORES, Sharing::Shared)
+    }
+
+    /// Tells whether someone restores or forks snapshot `id` now.
+    pub(crate) fn is_being_restored(&self, id: &str) -> Result<bool> {
+        let locks = &self.private()?.locks;
+        let name = format!("{}.snapshot", checked(id)?);
+        let Some(file) = locks.read_if_any(&name)? else { return Ok(false) };
+        ByteLock::is_taken(&file, RESTORES, &locks.join(&name))
     }
 
     /// Waits for the right to count the next generation of snapshot `id`, which takes moments.

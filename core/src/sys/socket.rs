@@ -7,8 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use nix::sys::socket::{
-    Backlog, ControlMessage, ControlMessageOwned, UnixAddr, connect as connect_to, listen, recvmsg, sendmsg,
-    setsockopt, sockopt,
+    Backlog, ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, connect as connect_to, listen, recv,
+    recvmsg, sendmsg, setsockopt, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -46,13 +46,9 @@ pub(crate) fn peer(stream: &UnixStream) -> io::Result<(i32, u32)> {
     sockets::peer(stream)
 }
 
-/// Sends as much of `bytes` as fits, with a copy of `descriptor` beside the first of them. Raises no SIGPIPE.
-pub(crate) fn send(
-    stream: &UnixStream,
-    bytes: &[u8],
-    descriptor: Option<BorrowedFd<'_>>,
-) -> io::Result<usize> {
-    let descriptors: Vec<_> = descriptor.iter().map(AsRawFd::as_raw_fd).collect();
+/// Sends as much of `bytes` as fits, with copies of `descriptors` beside the first of them. Raises no SIGPIPE.
+pub(crate) fn send(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let descriptors: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&descriptors)];
     let control = if descriptors.is_empty() { &[][..] } else { &rights };
     let slices = [IoSlice::new(bytes)];
@@ -73,6 +69,11 @@ pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usiz
     }
     files.iter().try_for_each(sockets::keep_to_ourselves)?;
     Ok((message.bytes, files))
+}
+
+/// Receives what has come already, as much as `bytes` holds, without a wait.
+pub(crate) fn receive_now(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(stream.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT)?)
 }
 
 /// Listens at `path`, where no file may be, for this user alone. Accepting waits for no one.
@@ -148,7 +149,7 @@ mod tests {
         assert!(is_tick(&receive(&server, &mut bytes).unwrap_err()));
         std::fs::write(root.path().join("f"), "what it holds").unwrap();
         let file = File::open(root.path().join("f")).unwrap();
-        assert_eq!(send(&client, b"with", Some(file.as_fd())).unwrap(), 4);
+        assert_eq!(send(&client, b"with", &[file.as_fd()]).unwrap(), 4);
         let (count, passed) = receive(&server, &mut bytes).unwrap();
         assert_eq!(&bytes[..count], b"with");
         assert_eq!(io::read_to_string(&passed[0]).unwrap(), "what it holds");
@@ -164,7 +165,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let stream = connect(&path).unwrap();
         drop(listener);
-        assert_eq!(send(&stream, b"x", None).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(send(&stream, b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(connect(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

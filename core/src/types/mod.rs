@@ -25,7 +25,7 @@ pub use inspection::{Capture, Host, Inspection, PayloadFile};
 pub use instance::{Disk, Instance, InstanceState, Origin, RegisterInstance};
 pub use memory::{ExtentKind, MemoryExtent, MemoryRange};
 pub(crate) use name::check_name;
-pub(crate) use pager::WorkingSet;
+pub(crate) use pager::{AskedMemory, AskedRegion, WorkingSet};
 pub use pager::{PagerMetrics, ServeMemory};
 pub(crate) use path::check_path;
 pub(crate) use restore::RestoreTarget;

@@ -83,6 +83,23 @@ pub struct PagerMetrics {
     pub last_error: Option<String>,
 }
 
+/// What a pager is told of a VM whose VMM asks for the pages of its guest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AskedMemory {
+    pub(crate) asks_for: Vec<AskedRegion>,
+}
+
+/// A piece of its memory.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct AskedRegion {
+    /// The address that the guest has for it.
+    pub(crate) gpa: u64,
+    pub(crate) bytes: u64,
+    /// Where it begins in the image, and in the file that is the memory of the guest.
+    pub(crate) offset: u64,
+}
+
 /// Which parts of a memory image a VM wanted first after its restore, in that order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkingSet {

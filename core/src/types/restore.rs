@@ -20,8 +20,9 @@ pub struct RestoreSnapshot {
     /// Let the VMM read guest memory page by page while the guest runs already (cloud-hypervisor 52 and later). Its
     /// memory file stays open for as long as that takes.
     pub on_demand: bool,
-    /// Let the VMM get guest memory from the userfaultfd server that listens at this socket (firecracker), such as
-    /// [`crate::Pager`]: no memory file is put into place then.
+    /// Let the VMM get guest memory from the page server that listens at this socket: no memory file is put into place
+    /// then. For firecracker any server that answers its userfaultfd; for cloud-hypervisor (54 and later, VMs with
+    /// `shared` memory) a [`crate::Pager`].
     pub uffd_socket: Option<PathBuf>,
     /// Restore although the VMM or the host differs from what was recorded.
     pub allow_incompatible: bool,

@@ -138,7 +138,7 @@ class InstanceSnapshots:
         - ``network_overrides``: other devices of the host for network interfaces, by interface id
           (cloud-hypervisor, firecracker).
         - ``on_demand``: the guest runs while the VMM still reads its memory (cloud-hypervisor 52 and later).
-        - ``uffd_socket``: of a userfaultfd server that gives the VMM its memory (firecracker).
+        - ``uffd_socket``: of a pager that gives the VMM its memory (firecracker, cloud-hypervisor 54 and later).
         - ``allow_incompatible``: restore although the VMM or the host differs from what was recorded.
         - ``duplicates``: ``deny`` refuses memory that was handed out before (`ConflictError`); default ``allow``.
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::image::{CONFIG, Image, MEMORY, STATE};
+use super::image::{CONFIG, Image, MEMORY, MemoryAt, STATE};
 use super::{CloudHypervisor, NAME};
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
@@ -51,7 +51,7 @@ impl CloudHypervisor {
             disk::take_written(target.directory_fd, name)
                 .map_err(|e| Error::io("open what cloud-hypervisor wrote to", path, &e))?;
         }
-        Image::open(target.directory, target.directory_fd, None).map_err(half_written)?;
+        Image::open(target.directory, target.directory_fd, MemoryAt::File).map_err(half_written)?;
         progress(plan.memory_bytes, plan.memory_bytes)?;
         Ok(Captured { memory_file: Some(MEMORY), memory_format: MEMORY_FORMAT })
     }

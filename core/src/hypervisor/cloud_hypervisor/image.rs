@@ -29,6 +29,17 @@ pub(super) struct Image {
     pub(super) memory_bytes: u64,
 }
 
+/// What guest memory is to be taken from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum MemoryAt<'m> {
+    /// The file of the snapshot.
+    File,
+    /// A file that we have, of the same bytes.
+    Given(&'m File),
+    /// A page server.
+    Served,
+}
+
 /// Where guest memory is, as `state.json` has it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct GuestMemory {
@@ -105,23 +116,29 @@ pub(super) struct Mapping {
 }
 
 impl Image {
-    /// Opens the snapshot in `opened`, the directory `directory`, and sees that it is whole as far as sizes tell. Its
-    /// memory is `memory` where that is given, else the file.
+    /// Opens the snapshot in `opened`, the directory `directory`, and sees that it is whole as far as sizes tell.
     ///
     /// # Errors
     /// `corrupt` when a file is missing or is not what it should be.
-    pub(super) fn open(directory: &Path, opened: &File, memory: Option<&File>) -> Result<Self> {
+    pub(super) fn open(directory: &Path, opened: &File, memory: MemoryAt<'_>) -> Result<Self> {
         // cloud-hypervisor takes a half-written text for a success.
         let (path, config) = read(directory, opened, CONFIG)?;
         let config = serde_json::from_slice(&config).map_err(|e| unreadable(&path, &e))?;
         let (path, state) = read(directory, opened, STATE)?;
         let memory_bytes = GuestMemory::parse(&state).map_err(|e| unreadable(&path, &e))?.bytes();
-        let (path, file) = match memory {
-            Some(_) => (directory.join(MEMORY), None),
-            None => open(directory, opened, MEMORY).map(|(path, file)| (path, Some(file)))?,
+        let bytes_of = |file: &File, path: &Path| {
+            file.metadata().map(|found| found.len()).map_err(|e| Error::io("look at", path, &e))
         };
-        let found = memory.or(file.as_ref()).map(File::metadata).transpose();
-        let found = found.map_err(|e| Error::io("look at", &path, &e))?.map_or(0, |found| found.len());
+        let (path, found) = match memory {
+            MemoryAt::File => {
+                let (path, file) = open(directory, opened, MEMORY)?;
+                let bytes = bytes_of(&file, &path)?;
+                (path, bytes)
+            }
+            MemoryAt::Given(file) => (directory.join(MEMORY), bytes_of(file, &directory.join(MEMORY))?),
+            // Whoever serves it has compared.
+            MemoryAt::Served => return Ok(Self { config, memory_bytes }),
+        };
         if found != memory_bytes {
             let message = format!(
                 "{} has {found} bytes, where {STATE} says {memory_bytes}: it is cut off, or of another snapshot",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::capture::MEMORY_FORMAT;
-use super::image::{CONFIG, Image, MEMORY, STATE};
+use super::image::{CONFIG, Image, MEMORY, MemoryAt, STATE};
 use super::{CloudHypervisor, NAME, relocate};
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
@@ -24,13 +24,10 @@ impl CloudHypervisor {
         limit: &Limit,
         progress: &mut dyn FnMut(u64, u64) -> Result<()>,
     ) -> Result<()> {
-        let on_demand = match source.memory {
-            MemoryBackend::File => false,
-            MemoryBackend::OnDemand => self.api.major() >= ON_DEMAND_SINCE,
-            MemoryBackend::Uffd(_) => {
-                let message = format!("{NAME} takes guest memory from no page server; let it read the file");
-                return Err(self.api.error(Kind::NotSupported, message));
-            }
+        let (on_demand, pager) = match source.memory {
+            MemoryBackend::File => (false, None),
+            MemoryBackend::OnDemand => (self.api.major() >= ON_DEMAND_SINCE, None),
+            MemoryBackend::Uffd(socket) => (false, Some(socket)),
         };
         if let Some(format) = source.memory_format.filter(|format| *format != MEMORY_FORMAT) {
             let message = format!("{NAME} does not load memory in the form {format}");
@@ -44,12 +41,22 @@ impl CloudHypervisor {
         let place = (source.directory, source.directory_fd);
         reach::check(NAME, self.api.peer(), place, source.seen_as, Access::Read)?;
         let given = self.given.take();
-        let image = Image::open(source.directory, source.directory_fd, given.as_ref())?;
+        let memory = match (&given, pager) {
+            (_, Some(_)) => MemoryAt::Served,
+            (Some(file), None) => MemoryAt::Given(file),
+            (None, None) => MemoryAt::File,
+        };
+        let image = Image::open(source.directory, source.directory_fd, memory)?;
         self.api.expect_memory(image.memory_bytes);
         let mut config = image.config.clone();
         relocate::paths(&mut config, source.moved)?;
         relocate::networks(&mut config, source.network_overrides)?;
 
+        if let Some(pager) = pager {
+            progress(0, image.memory_bytes)?;
+            self.send_served(source, &config, pager, limit).map_err(busy_or)?;
+            return self.check_loaded(&image, limit, progress);
+        }
         if let Some(memory) = given {
             progress(0, image.memory_bytes)?;
             self.send(source, &config, &memory, limit).map_err(busy_or)?;

@@ -58,10 +58,34 @@ pub(super) struct Config {
     pub(super) user_devices: Option<Vec<IgnoredAny>>,
     #[serde(default)]
     pub(super) vdpa: Option<Vec<IgnoredAny>>,
+    /// virtio-fs, whose daemon has the guest's memory.
+    #[serde(default)]
+    pub(super) fs: Option<Vec<IgnoredAny>>,
+    #[serde(default)]
+    pub(super) generic_vhost_user: Option<Vec<IgnoredAny>>,
+    #[serde(default)]
+    pub(super) net: Option<Vec<Net>>,
     #[serde(default)]
     pub(super) landlock_enable: bool,
     #[serde(default)]
     pub(super) landlock_rules: Option<Vec<LandlockRule>>,
+}
+
+impl Config {
+    /// Whether another process, or a device, reads the memory of the guest past the VMM.
+    pub(super) fn shares_memory(&self) -> bool {
+        let some = |list: &Option<Vec<IgnoredAny>>| list.as_ref().is_some_and(|list| !list.is_empty());
+        let disks = self.disks.iter().flatten().any(|disk| disk.vhost_socket.is_some());
+        let nets = self.net.iter().flatten().any(|net| net.vhost_user);
+        let lists = [&self.devices, &self.user_devices, &self.vdpa, &self.fs, &self.generic_vhost_user];
+        disks || nets || lists.into_iter().any(some)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Net {
+    #[serde(default)]
+    pub(super) vhost_user: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,6 +105,8 @@ pub(super) struct Memory {
     pub(super) shared: bool,
     #[serde(default)]
     pub(super) hugepages: bool,
+    #[serde(default)]
+    pub(super) prefault: bool,
     #[serde(default)]
     pub(super) zones: Option<Vec<MemoryZone>>,
 }

@@ -181,6 +181,10 @@ impl Vmm for CloudHypervisor {
         self.takes_memory_of(directory)
     }
 
+    fn check_served(&self, directory: &Path, limit: &Limit) -> Result<()> {
+        self.check_pages_of(directory, limit)
+    }
+
     fn give_memory(&mut self, memory: File) {
         self.given = Some(memory);
     }

@@ -62,7 +62,7 @@ impl<'a> Exchange<'a> {
 
     pub(super) fn send(&mut self, mut left: &[u8]) -> Result<(), End> {
         while !left.is_empty() {
-            match socket::send(&self.stream, left, None) {
+            match socket::send(&self.stream, left, &[]) {
                 Ok(sent) => left = left.get(sent..).unwrap_or_default(),
                 Err(e) if is_tick(&e) => self.check()?,
                 // A server may answer why before it hangs up on a request that it has not read.

@@ -84,7 +84,7 @@ impl Wire {
         let mut left = bytes.as_slice();
         let mut descriptor = file.map(AsFd::as_fd);
         while !left.is_empty() {
-            match socket::send(&self.stream, left, descriptor) {
+            match socket::send(&self.stream, left, descriptor.as_slice()) {
                 Ok(sent) => {
                     descriptor = None;
                     left = left.get(sent..).unwrap_or_default();

@@ -51,6 +51,13 @@ impl Piece {
     pub(crate) fn end(&self) -> u64 {
         self.at + self.bytes
     }
+
+    /// Makes its memory the next `buffer`, unless someone else has it, too.
+    pub(crate) fn give_back(self, buffer: &mut Vec<u8>) {
+        if let Some(memory) = self.memory.and_then(Arc::into_inner) {
+            *buffer = memory;
+        }
+    }
 }
 
 impl Image {

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::ask::Present;
+use super::handshake::Arrival;
 use super::install::Vm;
 use super::prefetch::prefetch;
 use super::serve::Server;
@@ -62,7 +64,11 @@ fn serve(shared: &Arc<Shared>, connection: &UnixStream) {
         .map_err(|e| Error::os("receive", "the memory of a VM", &e))
         .and_then(|()| handshake::receive(connection, shared.image.raw_bytes(), || shared.is_stopping()));
     let vm = match vm {
-        Ok((uffd, regions)) => Arc::new(Vm::new(uffd, regions)),
+        Ok(Arrival::Faulting(uffd, regions)) => Arc::new(Vm::new(uffd, regions)),
+        Ok(Arrival::Asking(asking)) => {
+            let _present = Present::new(shared);
+            return guard(|| asking.run(shared)).unwrap_or_else(|error| shared.counters.error(&error));
+        }
         Err(error) => return shared.counters.error(&error),
     };
     shared.enter(&vm);

@@ -1,7 +1,6 @@
 //! Installing all that is still missing, in the background: by two threads for all VMs, which give way to faults.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Shared;
@@ -89,10 +88,8 @@ fn fill(shared: &Shared, vm: &Vm, region: &Region, pages: Range<u64>, buffer: &m
         }
         next = found.end;
         let installed = vm.install(region, page..found.end, &piece, Cause::Fill, &shared.counters);
-        // What is decoded next finds room in the same place, unless someone keeps this.
-        if let Some(memory) = piece.memory.and_then(Arc::into_inner) {
-            *buffer = memory;
-        }
+        // What is decoded next finds room in the same place.
+        piece.give_back(buffer);
         match installed {
             Ok(()) | Err(Refused::Again) => {}
             Err(Refused::Gone) => return Ok(()),

@@ -3,7 +3,7 @@
 //! A VMM connects and sends its regions and a userfaultfd (`handshake.rs`, `regions.rs`); `accept.rs` starts a thread
 //! for it, which answers its faults (`serve.rs`): the page that is waited for first, then what was decoded with it. Every
 //! page goes through `install.rs`. `prefetch.rs` installs what earlier VMs wanted first (`record.rs`), `fill.rs` all
-//! the rest.
+//! the rest. A VMM that answers the faults of its guest itself asks for each page over a connection (`ask.rs`).
 //!
 //! A guest never reads a byte that it did not have. A page that cannot be had is poisoned, so that whoever touches it
 //! dies of it (Linux 6.6 and later; before, it waits for ever), and so is nothing else: other pages are served on. When
@@ -11,6 +11,7 @@
 //! own; they are never given zeros instead.
 
 mod accept;
+mod ask;
 mod fetch;
 mod fill;
 mod handshake;
@@ -26,7 +27,7 @@ mod tests;
 
 use std::io::{PipeReader, PipeWriter, Write};
 use std::os::unix::net::UnixListener;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ pub(crate) use record::Keep;
 
 /// Threads that fill in the background.
 const FILLERS: usize = 2;
+/// For so long after a fault another one is likely.
+const CALM_US: u64 = 20_000;
 /// How long a stop waits for its threads: nothing that they do takes longer, unless a VMM or a disk hangs.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -69,6 +72,11 @@ struct Shared {
     arrived: Condvar,
     /// Threads that answer faults just now: those that work ahead give way.
     urgent: AtomicUsize,
+    began: Instant,
+    /// When a fault was answered last, in microseconds since the beginning.
+    last_fault_us: AtomicU64,
+    /// VMs that ask for their pages over a connection, and have not got all of them.
+    asking: AtomicUsize,
     is_stopping: AtomicBool,
     stop: PipeReader,
     zeros: Vec<u8>,
@@ -96,6 +104,9 @@ impl Pager {
             vms: Mutex::default(),
             arrived: Condvar::new(),
             urgent: AtomicUsize::new(0),
+            began: Instant::now(),
+            last_fault_us: AtomicU64::new(0),
+            asking: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
             stop,
             zeros: vec![0; regions::SMALL_PAGE_BYTES as usize],
@@ -152,7 +163,8 @@ impl Pager {
             }
             let has_any = self.shared.counters.vms_seen.load(Ordering::Acquire) > 0;
             let is_whole = |vm: &Arc<Vm>| vm.is_whole.load(Ordering::Acquire);
-            if has_any && lock(&self.shared.vms).iter().all(is_whole) {
+            let asks_none = self.shared.asking.load(Ordering::Acquire) == 0;
+            if has_any && asks_none && lock(&self.shared.vms).iter().all(is_whole) {
                 return Ok(());
             }
             limit.check()?;
@@ -241,25 +253,39 @@ impl Shared {
         None
     }
 
+    /// Whether what is decoded for a VM is for it alone: kept for others, it would take fresh memory each time.
+    fn is_for_one(&self) -> bool {
+        self.image.is_compressed() && self.counters.vms.load(Ordering::Relaxed) < 2
+    }
+
     /// Until this is dropped, those who work ahead wait.
     fn urgent(&self) -> Urgent<'_> {
         self.urgent.fetch_add(1, Ordering::AcqRel);
-        Urgent(&self.urgent)
+        Urgent(self)
+    }
+
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Lets faults go first.
     fn give_way(&self) {
+        // Who is about to answer one may be waiting for this very CPU, and a guest for the CPU on which to go on.
+        if self.now_us().saturating_sub(self.last_fault_us.load(Ordering::Relaxed)) < CALM_US {
+            std::thread::yield_now();
+        }
         while self.urgent.load(Ordering::Acquire) > 0 && !self.is_stopping() {
             std::thread::yield_now();
         }
     }
 }
 
-struct Urgent<'c>(&'c AtomicUsize);
+struct Urgent<'s>(&'s Shared);
 
 impl Drop for Urgent<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.last_fault_us.store(self.0.now_us(), Ordering::Relaxed);
+        self.0.urgent.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

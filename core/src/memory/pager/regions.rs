@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
+use crate::types::{AskedMemory, AskedRegion};
 
 pub(super) const SMALL_PAGE_BYTES: u64 = 4 << 10;
 pub(super) const HUGE_PAGE_BYTES: u64 = 2 << 20;
@@ -24,6 +25,20 @@ pub(super) struct Announced {
     page_size: Option<u64>,
     /// In bytes all the same.
     page_size_kib: Option<u64>,
+}
+
+impl Announced {
+    /// The same of a VM that asks, whose addresses are those of its guest.
+    pub(super) fn asked(memory: &AskedMemory) -> Vec<Self> {
+        let announced = |region: &AskedRegion| Self {
+            base_host_virt_addr: region.gpa,
+            size: region.bytes,
+            offset: region.offset,
+            page_size: Some(SMALL_PAGE_BYTES),
+            page_size_kib: None,
+        };
+        memory.asks_for.iter().map(announced).collect()
+    }
 }
 
 /// A piece of guest memory.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::fetch::{fetch, neighbours, read_page};
 use super::install::{Refused, Vm, memory_of};
 use super::metrics::Cause;
 use super::record::Recorder;
-use super::regions::SMALL_PAGE_BYTES;
+use super::regions::{Region, SMALL_PAGE_BYTES};
 use super::spin::Spin;
 use crate::error::{Error, Kind, Result};
 use crate::memory::image::Piece;
@@ -21,8 +22,11 @@ use crate::sys::uffd::Event;
 
 /// Pages of data that are installed between two looks for faults.
 const SLICE_PAGES: u64 = 4;
-/// Neighbourhoods that wait to be installed; older ones are left to be faulted in.
-const MOST_RESTS: usize = 256;
+/// Neighbourhoods that wait to be installed; older ones are left to be faulted in. What they hold stays in the caches of
+/// a CPU.
+const MOST_RESTS: usize = 32;
+/// Buffers that are kept for the next frame: fresh ones cost a page fault of our own for each of their pages.
+const MOST_SPARE: usize = 8;
 
 pub(super) struct Server<'s> {
     shared: &'s Shared,
@@ -32,6 +36,7 @@ pub(super) struct Server<'s> {
     faults: VecDeque<Fault>,
     rests: VecDeque<Rest>,
     page: Vec<u8>,
+    spare: Vec<Vec<u8>>,
     spin: Spin,
     recorder: Option<Recorder>,
     was_faulty: bool,
@@ -62,6 +67,7 @@ impl<'s> Server<'s> {
             faults: VecDeque::new(),
             rests: VecDeque::new(),
             page: vec![0; SMALL_PAGE_BYTES as usize],
+            spare: Vec::new(),
             spin: Spin::new(Duration::from_micros(shared.settings.spin_us.into())),
             recorder: shared.record.recorder(),
             was_faulty: false,
@@ -150,6 +156,11 @@ impl<'s> Server<'s> {
         let is_small = region.page_bytes == SMALL_PAGE_BYTES;
         let got = if is_small && !image.is_compressed() {
             read_page(image, region.offset_of(page), &mut self.page).map(|()| None)
+        } else if let Some(piece) = self.held(region, page) {
+            Ok(Some(piece))
+        } else if self.shared.is_for_one() {
+            let mut buffer = self.spare.pop().unwrap_or_default();
+            fetch(image, region, page, Some(&mut buffer)).map(Some)
         } else {
             fetch(image, region, page, None).map(Some)
         };
@@ -168,12 +179,30 @@ impl<'s> Server<'s> {
         };
         self.vm.answer(region, page, memory, &self.shared.counters)?;
         if is_small {
-            if self.rests.len() == MOST_RESTS {
-                self.rests.pop_front();
+            if self.rests.len() == MOST_RESTS
+                && let Some(oldest) = self.rests.pop_front()
+            {
+                self.recycle(oldest.piece);
             }
             self.rests.push_back(Rest { region: index, page, next: 0, piece });
         }
         Ok(())
+    }
+
+    /// The piece with all of `page`, where that waits for its neighbours to be installed.
+    fn held(&self, region: &Region, page: u64) -> Option<Piece> {
+        let (start, end) = (region.offset_of(page), region.offset_of(page + 1));
+        let mut pieces = self.rests.iter().rev().filter_map(|rest| rest.piece.as_ref());
+        pieces.find(|piece| piece.at <= start && end <= piece.end()).cloned()
+    }
+
+    /// Keeps the buffer of a piece that no one else has.
+    fn recycle(&mut self, piece: Option<Piece>) {
+        if let Some(buffer) = piece.and_then(|piece| Arc::into_inner(piece.memory?))
+            && self.spare.len() < MOST_SPARE
+        {
+            self.spare.push(buffer);
+        }
     }
 
     /// A page that cannot be had: whoever touches it dies of it, rather than reading what it never wrote.
@@ -202,6 +231,7 @@ impl<'s> Server<'s> {
         let pages = neighbours(region, rest.page, &piece);
         let Some(first) = region.next_missing(pages.start.max(rest.next)).filter(|page| *page < pages.end)
         else {
+            self.recycle(Some(piece));
             return Ok(());
         };
         let end = match piece.memory {

@@ -37,6 +37,7 @@ pub(super) fn fork(
     let snapshot = &record.snapshot;
     let target = request.restore.target(&snapshot.kind)?;
     let _pin = pin(store, snapshot_id)?;
+    let _first = store.restoring(snapshot_id)?;
     let id = new_id()?;
     let _turn = store.turn(&id, call.limit())?;
     let plan = Plan::make(store, &record, request, &id)?;
@@ -49,6 +50,9 @@ pub(super) fn fork(
     if target != RestoreTarget::Stopped {
         restore::check_pager(hm, &found, snapshot, &request.restore)?;
         restore::check(store, &found, snapshot, vmm.as_deref().map(Vmm::version), &request.restore)?;
+        if let Some(vmm) = &vmm {
+            load::check_served(hm, snapshot, vmm.as_ref(), &request.restore, &call)?;
+        }
     }
 
     let mut journal = Journal {

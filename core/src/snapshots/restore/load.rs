@@ -57,6 +57,21 @@ pub(in crate::snapshots) fn is_given_memory(
     Ok(is_wanted && vmm.takes_memory(&guest.join(CAPTURE_DIRECTORY))?)
 }
 
+/// Refuses what `vmm` cannot load with memory from the page server that `request` names.
+pub(in crate::snapshots) fn check_served(
+    hm: &Hypeman,
+    snapshot: &Snapshot,
+    vmm: &dyn Vmm,
+    request: &RestoreSnapshot,
+    call: &Call<'_>,
+) -> Result<()> {
+    if request.uffd_socket.is_none() {
+        return Ok(());
+    }
+    let guest = hm.writable_store()?.guest(&snapshot.id)?;
+    vmm.check_served(&guest.join(CAPTURE_DIRECTORY), call.limit()).map_err(|error| error.about(&snapshot.id))
+}
+
 /// Loads what is in place, lets the guest run, and returns which copy of the memory it has.
 pub(in crate::snapshots) fn load(
     hm: &Hypeman,

@@ -46,6 +46,7 @@ pub(crate) fn restore(
     wake_instance(store, &found.id)?;
     recover_journal(store, &found.id)?;
     let _pin = pin(store, snapshot_id)?;
+    let _first = store.restoring(snapshot_id)?;
     let found = find(store, &found.id)?;
     check_pager(hm, &found, &snapshot, request)?;
     let restored = match target {
@@ -74,6 +75,7 @@ pub(crate) fn restore(
         RestoreTarget::Running => {
             let waiting = with_socket(&found, request)?;
             let mut vmm = load::connect(&waiting, &call)?;
+            load::check_served(hm, &snapshot, vmm.as_ref(), request, &call)?;
             if !check::is_placed(store, &found, &snapshot, vmm.as_mut(), request, &call)? {
                 check(store, &found, &snapshot, Some(vmm.version()), request)?;
                 let is_given = load::is_given_memory(hm, &waiting, &snapshot, vmm.as_ref())?;
@@ -141,8 +143,11 @@ pub(super) fn check_pager(
     request: &RestoreSnapshot,
 ) -> Result<()> {
     let Some(socket) = &request.uffd_socket else { return Ok(()) };
-    if found.hypervisor != HypervisorKind::Firecracker {
-        let why = format!("{} gets its memory from no uffd_socket; only firecracker does", found.hypervisor);
+    if !matches!(found.hypervisor, HypervisorKind::Firecracker | HypervisorKind::CloudHypervisor) {
+        let why = format!(
+            "{} gets its memory from no uffd_socket; only firecracker and cloud-hypervisor do",
+            found.hypervisor
+        );
         return Err(Error::new(Kind::NotSupported, why).about(&found.id));
     }
     match hm.pagers().snapshot_at(socket) {

@@ -45,7 +45,7 @@ fn come(pager: &Pager, guest: &Guest) -> UnixStream {
         r#"[{{"base_host_virt_addr":{},"size":{},"offset":0,"page_size":{PAGE}}}]"#,
         guest.base, guest.bytes
     );
-    send(&stream, message.as_bytes(), Some(guest.uffd.as_fd())).unwrap();
+    send(&stream, message.as_bytes(), &[guest.uffd.as_fd()]).unwrap();
     stream
 }
 

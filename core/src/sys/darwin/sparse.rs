@@ -13,5 +13,10 @@ pub(crate) fn next_data(file: &File, offset: u64) -> io::Result<Option<Range<u64
     Ok((offset < end).then_some(offset..end))
 }
 
+/// Fails: this system does not promise to keep what is there.
+pub(crate) fn fill_holes(_file: &File, _range: Range<u64>) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Does nothing: this system takes no such hint.
 pub(crate) fn drop_cache(_file: &File, _range: Range<u64>) {}

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use nix::errno::Errno;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::unistd::{Whence, lseek};
 
 /// Finds the first extent of data that ends after `offset`, cut to start there; `None` where only holes are left.
@@ -27,6 +27,14 @@ pub(crate) fn next_data(file: &File, offset: u64) -> io::Result<Option<Range<u64
     // No hole after the data: the file was cut in between, and its end is found by the next read.
     let end = seek(start, Whence::SeekHole)?.unwrap_or(start);
     Ok((start < end).then_some(start..end))
+}
+
+/// Makes zeros that take room of the holes in `range`; what is there stays.
+pub(crate) fn fill_holes(file: &File, range: Range<u64>) -> io::Result<()> {
+    let number =
+        |value| libc::off_t::try_from(value).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW));
+    let (start, len) = (number(range.start)?, number(range.end.saturating_sub(range.start))?);
+    Ok(fallocate(file, FallocateFlags::empty(), start, len)?)
 }
 
 /// Lets the page cache forget `range`, which will not be read again. Only a hint: dirty pages stay, errors do not

@@ -148,7 +148,7 @@ impl Wire {
     fn write(&self, mut left: &[u8], mut file: Option<&File>, limit: &Limit) -> Result<()> {
         let until = Instant::now() + self.patience;
         while !left.is_empty() {
-            match socket::send(&self.stream, left, file.map(AsFd::as_fd)) {
+            match socket::send(&self.stream, left, file.map(AsFd::as_fd).as_slice()) {
                 Ok(sent) => {
                     left = left.get(sent..).unwrap_or_default();
                     file = None;

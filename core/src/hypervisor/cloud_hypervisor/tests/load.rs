@@ -116,7 +116,8 @@ fn what_is_damaged_or_cannot_be_loaded_is_refused_before_the_vmm_is_told() {
     let (ch, _root, snapshot, opened) = ready(Version::FiftyFour);
     let error = load(&mut ch.connect(), &source(&snapshot, &opened, MemoryBackend::Uffd(Path::new("/s"))))
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::NotSupported);
+    assert_eq!(error.path(), Some(Path::new("/s")), "no pager listens there: {error}");
+    assert_eq!(ch.model().restored, None);
     let stream = source(&snapshot, &opened, MemoryBackend::File);
     let stream = LoadSource { memory_format: Some("qemu-stream"), ..stream };
     assert_eq!(load(&mut ch.connect(), &stream).unwrap_err().kind(), Kind::Incompatible);

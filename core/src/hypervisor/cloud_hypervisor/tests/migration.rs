@@ -117,7 +117,7 @@ fn source(
         (&stream).write_all(&frame(command, payload.len() as u64))?;
         if !payload.is_empty() {
             let (first, rest) = payload.split_at(payload.len().min(4));
-            assert_eq!(socket::send(&stream, first, file.map(AsFd::as_fd))?, first.len());
+            assert_eq!(socket::send(&stream, first, file.map(AsFd::as_fd).as_slice())?, first.len());
             (&stream).write_all(rest)?;
         }
         answered(&stream)
@@ -133,8 +133,8 @@ fn source(
     ask(Step::Complete, COMPLETE, &[], None)
 }
 
-/// Plays the destination at `path`; `None` where it was broken off.
-pub(super) fn receive(path: &Path, breaks: Option<(Step, Break)>) -> Option<Received> {
+/// Plays the destination at `path`, which `asks` for its memory or has been given it; `None` where it was broken off.
+pub(super) fn receive(path: &Path, breaks: Option<(Step, Break)>, asks: bool) -> Option<Received> {
     if breaks.is_some_and(|(at, _)| at == Step::Connect) {
         return None;
     }
@@ -160,6 +160,9 @@ pub(super) fn receive(path: &Path, breaks: Option<(Step, Break)>) -> Option<Rece
             }
             STATE => {
                 vm_state = serde_json::from_slice(&text()).unwrap();
+                if asks {
+                    ask_for_all(&listener, &config)?;
+                }
                 Step::State
             }
             COMPLETE | COMPLETE_PAUSED => Step::Complete,
@@ -186,6 +189,21 @@ pub(super) fn receive(path: &Path, breaks: Option<(Step, Break)>) -> Option<Rece
             return Some(Received { config, state: vm_state, memory, is_paused: command == COMPLETE_PAUSED });
         }
     }
+}
+
+/// Asks for every page over a connection of its own; `None` where one cannot be had.
+fn ask_for_all(listener: &UnixListener, config: &Value) -> Option<()> {
+    let (questions, _) = listener.accept().unwrap();
+    assert_eq!(read(&questions, 2).unwrap(), [2, 0], "it says what it is for");
+    for mapping in config["memory_manager_data"]["guest_ram_mappings"].as_array().unwrap() {
+        let (gpa, size) = (mapping["gpa"].as_u64().unwrap(), mapping["size"].as_u64().unwrap());
+        for page in (gpa..gpa + size).step_by(4096) {
+            let range = [page.to_le_bytes(), 4096_u64.to_le_bytes()].concat();
+            (&questions).write_all(&[frame(9, 16), range].concat()).ok()?;
+            answered(&questions).ok()?;
+        }
+    }
+    Some(())
 }
 
 /// The ranges one after the other, read as a guest would read them.

@@ -204,8 +204,18 @@ impl Model {
     }
 
     fn receive_migration(&mut self, body: &Value) -> Answer {
+        let asks = match body["memory_mode"].as_str() {
+            None => false,
+            Some("Postcopy") => true,
+            Some(other) => {
+                return (
+                    400,
+                    json!([format!("unknown variant `{other}`, expected `Precopy` or `Postcopy`")]),
+                );
+            }
+        };
         let path = body["receiver_url"].as_str().unwrap().strip_prefix("unix:").unwrap();
-        match migration::receive(Path::new(path), self.breaks) {
+        match migration::receive(Path::new(path), self.breaks, asks) {
             Some(received) => {
                 self.received = Some(received);
                 self.state = Some("Paused");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -12,7 +12,10 @@ use super::model::{MEMORY_BYTES, Version, state, write_snapshot};
 use super::scripted::Scripted;
 use super::*;
 use crate::error::Kind;
+use crate::memory::Image;
+use crate::memory::pager::Pager;
 use crate::sys::memfd;
+use crate::types::ServeMemory;
 
 fn shared() -> Value {
     json!({ "memory": { "shared": true }, "disks": [{ "id": "_disk0", "path": "/vms/a/disk.raw" }] })
@@ -204,6 +207,83 @@ fn a_vm_is_loaded_with_the_memory_that_was_given() {
     assert_eq!(received.config["common_cpuid"], json!([{ "function": 7 }]));
     assert_eq!(received.config["memory_manager_data"]["boot_ram"], MEMORY_BYTES);
     assert_eq!(names(&snapshot), ["config.json", "state.json"], "the socket is gone");
+}
+
+/// A pager of `memory`, and its socket.
+fn pager(root: &Path, memory: File) -> (Pager, PathBuf) {
+    let socket = root.join("pager.sock");
+    let listener = crate::sys::socket::listen_at(&socket).unwrap();
+    let image = Image::raw(memory).unwrap();
+    let started = Pager::start(image, listener, &ServeMemory::default(), None, Box::new(|_| true)).unwrap();
+    (started, socket)
+}
+
+#[test]
+fn a_vm_asks_a_pager_for_its_memory() {
+    let (ch, root, snapshot) = waiting();
+    let mut vm = ch.connect();
+    vm.check_served(&snapshot, &Limit::default()).unwrap();
+    let (pager, socket) = pager(root.path(), filled());
+    let opened = File::open(&snapshot).unwrap();
+    load(&mut vm, &source(&snapshot, &opened, MemoryBackend::Uffd(&socket))).unwrap();
+    let received = ch.model().received.take().unwrap();
+    assert!(received.memory == image() && received.is_paused);
+    pager.wait(Call::default().timeout(std::time::Duration::from_secs(60)).limit()).unwrap();
+    let metrics = pager.metrics();
+    assert_eq!(
+        (metrics.vms_whole, metrics.faults, metrics.errors),
+        (1, MEMORY_BYTES / 4096, 0),
+        "{metrics:?}"
+    );
+    assert_eq!(names(&snapshot), ["config.json", "state.json"], "the socket is gone");
+}
+
+#[test]
+fn a_vm_whose_pager_does_not_have_its_memory_is_not_loaded() {
+    let (ch, root, snapshot) = waiting();
+    let short = filled();
+    short.set_len(MEMORY_BYTES - 4096).unwrap();
+    let (pager, socket) = pager(root.path(), short);
+    let opened = File::open(&snapshot).unwrap();
+    let error =
+        load(&mut ch.connect(), &source(&snapshot, &opened, MemoryBackend::Uffd(&socket))).unwrap_err();
+    assert_eq!(error.kind(), Kind::Hypervisor, "{error}");
+    // It hangs up a moment before it says why.
+    let why = std::iter::repeat_with(|| pager.metrics().last_error).take(1_000_000).flatten().next().unwrap();
+    assert!(why.contains("not the VM of this snapshot"), "{why}");
+    let no_socket = snapshot.join("state.json");
+    let backend = MemoryBackend::Uffd(&no_socket);
+    let error = load(&mut ch.connect(), &source(&snapshot, &opened, backend)).unwrap_err();
+    assert_eq!(error.kind(), Kind::InvalidRequest, "{error}");
+}
+
+#[test]
+fn a_vm_whose_memory_others_read_is_served_by_no_pager() {
+    let (ch, _root, snapshot) = waiting();
+    let vm = ch.connect();
+    let refused = |config: Value| {
+        fs::write(snapshot.join("config.json"), config.to_string()).unwrap();
+        let error = vm.check_served(&snapshot, &Limit::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::NotSupported, "{config}: {error}");
+    };
+    for (key, value) in [
+        ("fs", json!([{ "tag": "t" }])),
+        ("devices", json!([{}])),
+        ("vdpa", json!([{}])),
+        ("user_devices", json!([{}])),
+        ("disks", json!([{ "vhost_socket": "/s" }])),
+        ("net", json!([{ "vhost_user": true }])),
+        ("memory", json!({ "shared": true, "prefault": true })),
+        ("memory", json!({ "shared": false })),
+    ] {
+        let mut config = shared();
+        config[key] = value;
+        refused(config);
+    }
+    let old = Scripted::start(Version::FiftyOne);
+    fs::write(snapshot.join("config.json"), shared().to_string()).unwrap();
+    vm.check_served(&snapshot, &Limit::default()).unwrap();
+    assert!(old.connect().check_served(&snapshot, &Limit::default()).is_err());
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn a_guest_in_a_process_of_its_own() {
     let mut words = role.split(' ');
     let guest = Guest::new(BYTES, false, 0).unwrap();
     let stream = socket::connect(words.next().unwrap().as_ref()).unwrap();
-    socket::send(&stream, mappings(&guest, PAGE).as_bytes(), Some(guest.uffd.as_fd())).unwrap();
+    socket::send(&stream, mappings(&guest, PAGE).as_bytes(), &[guest.uffd.as_fd()]).unwrap();
     let memory = guest_memory(BYTES);
     for page in words.map(|word| word.parse::<usize>().unwrap()) {
         assert!(read_page(&guest, page) == memory[page * PAGE..][..PAGE], "page {page} is wrong");
@@ -47,7 +47,7 @@ fn end(mut child: Child) {
 }
 
 /// Where a frame with data of our own compression is in `file`: the memory that it holds, and its bytes.
-fn damaged_image(memory: &[u8], at: f64) -> Image {
+pub(super) fn damaged_image(memory: &[u8], at: f64) -> Image {
     let (file, made) = compressed(&file_of(memory), zstd(1));
     flip(&file, (made.compressed_bytes as f64 * at) as u64);
     Image::compressed(file, zstd(1).algorithm).unwrap()

@@ -30,16 +30,19 @@ fn what_is_not_firecrackers_handshake_is_refused_and_the_next_vm_is_served() {
     let endless = format!("[{}", " ".repeat(70_000));
     let stream = socket::connect(&scene.socket).unwrap();
     let mut sent = 0;
-    while let Ok(more @ 1..) = socket::send(&stream, &endless.as_bytes()[sent..], None) {
+    while let Ok(more @ 1..) = socket::send(&stream, &endless.as_bytes()[sent..], &[]) {
         sent += more;
     }
     is_refused("too long", stream);
     let stream = scene.say(&good[..10], Some(&guest));
-    socket::send(&stream, b" ", Some(guest.uffd.as_fd())).unwrap();
+    socket::send(&stream, &good.as_bytes()[10..], &[guest.uffd.as_fd()]).unwrap();
     is_refused("more than one descriptor", stream);
+    let stream = socket::connect(&scene.socket).unwrap();
+    socket::send(&stream, b"[", &[guest.uffd.as_fd(); 3]).unwrap();
+    is_refused("too many descriptors", stream);
     let (reader, _writer) = std::io::pipe().unwrap();
     let stream = socket::connect(&scene.socket).unwrap();
-    socket::send(&stream, good.as_bytes(), Some(reader.as_fd())).unwrap();
+    socket::send(&stream, good.as_bytes(), &[reader.as_fd()]).unwrap();
     is_refused("no userfaultfd", stream);
     let follower = Guest::new(MIB, false, 1 << 2).unwrap();
     is_refused("follows forks", scene.say(&mappings(&follower, PAGE), Some(&follower)));

@@ -143,10 +143,33 @@ fn what_a_guest_gives_back_reads_as_zeros_whatever_works_ahead() {
     }
 }
 
+/// Huge pages of the system, reserved where we may, and released when this is dropped.
+struct HugePages {
+    before: String,
+}
+
+impl HugePages {
+    const SETTING: &str = "/proc/sys/vm/nr_hugepages";
+
+    fn reserve(pages: u64) -> Option<Self> {
+        let before = std::fs::read_to_string(Self::SETTING).ok()?;
+        let now = before.trim().parse::<u64>().ok()? + pages;
+        std::fs::write(Self::SETTING, now.to_string()).ok()?;
+        Some(Self { before })
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::SETTING, &self.before);
+    }
+}
+
 #[test]
 #[expect(clippy::print_stdout, reason = "what is skipped is said")]
 fn huge_pages_are_installed_whole() {
     const HUGE: usize = 2 * MIB;
+    let _reserved = HugePages::reserve(2);
     let memory = guest_memory(2 * HUGE);
     for (settings, fill) in [(None, false), (Some(zstd(1)), false), (None, true), (Some(zstd(1)), true)] {
         let guest = match Guest::new(2 * HUGE, true, 0) {

@@ -1,5 +1,6 @@
 //! What a pager promises, told with guests that need no VMM: memory of our own, whose faults it answers.
 
+mod ask;
 mod damage;
 mod handshakes;
 mod memory;
@@ -56,7 +57,8 @@ impl Scene {
 
     fn say(&self, message: &str, guest: Option<&Guest>) -> UnixStream {
         let stream = socket::connect(&self.socket).unwrap();
-        let sent = socket::send(&stream, message.as_bytes(), guest.map(|guest| guest.uffd.as_fd())).unwrap();
+        let uffd: Vec<_> = guest.iter().map(|guest| guest.uffd.as_fd()).collect();
+        let sent = socket::send(&stream, message.as_bytes(), &uffd).unwrap();
         assert_eq!(sent, message.len());
         stream
     }
