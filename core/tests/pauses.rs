@@ -9,6 +9,7 @@ use hypeman_core::{Call, Hypeman, Kind, Phase, RegisterInstance};
 use scripted::CloudHypervisor;
 use world::{World, standby};
 
+#[allow(dead_code, reason = "other programs ask for more of it")]
 #[path = "../../tests/src/scripted.rs"]
 mod scripted;
 mod world;

@@ -187,7 +187,10 @@ mod tests {
         assert_eq!(refused.kind(), Kind::Corrupt, "{refused}");
         assert!(refused.message().contains("damaged.json"), "{refused}");
         assert_eq!(hm.instances().get(&good.id).unwrap().name, "good");
-        assert_eq!(hm.instances().get("none").unwrap_err().kind(), Kind::NotFound);
+        hm.instances().unregister("damaged").unwrap();
+        for gone in ["damaged", "none"] {
+            assert_eq!(hm.instances().get(gone).unwrap_err().kind(), Kind::NotFound);
+        }
         assert_eq!(hm.instances().get("../good").unwrap_err().kind(), Kind::NotFound);
     }
 }

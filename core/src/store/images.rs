@@ -99,7 +99,8 @@ impl Store {
                 let noted = json::read(&file, &images.join(name)).ok()?;
                 serde_json::from_value::<LastImage>(noted).ok().filter(|noted| noted.is_of(&noted.peer))
             });
-            if !noted.is_some_and(|noted| noted.peer.lives().unwrap_or(true)) {
+            let lives = noted.is_some_and(|noted| noted.peer.lives().unwrap_or(true));
+            if !lives {
                 images.unlink(name)?;
             }
         }

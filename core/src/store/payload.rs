@@ -168,7 +168,7 @@ mod tests {
         }
         deepest.create_new("file").unwrap();
         assert_eq!(files(&dir).unwrap().len(), 1);
-        for _ in 0..15_000 {
+        for _ in 0..5_000 {
             deepest = deepest.make_dir("d").unwrap();
         }
         let refused = files(&dir).unwrap_err();

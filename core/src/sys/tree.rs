@@ -102,7 +102,7 @@ mod tests {
     fn a_tree_however_deep_is_removed_with_few_descriptors_and_little_stack() {
         let (temp, dir) = scratch();
         let mut deepest = dir.make_dir("deep").unwrap();
-        for _ in 0..15_000 {
+        for _ in 0..5_000 {
             deepest.create_new("f").unwrap();
             deepest = deepest.make_dir("d").unwrap();
         }
