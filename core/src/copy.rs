@@ -185,7 +185,12 @@ fn copy_step(source: &File, from: u64, target: &File, to: u64, len: u64) -> io::
     }
     // Some kernels and file systems copy nothing and call it done; reading tells. Where holes are not told, they are found here.
     let mut buffer = vec![0; BUFFER_BYTES.min(wanted)];
-    let read = source.read_at(&mut buffer, from)?;
+    let read = loop {
+        match source.read_at(&mut buffer, from) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            read => break read?,
+        }
+    };
     let mut at = to;
     for block in buffer.get(..read).unwrap_or_default().chunks(BLOCK_BYTES) {
         if !is_zero(block) {

@@ -13,6 +13,7 @@ pub(crate) mod socket;
 #[cfg_attr(target_os = "macos", path = "darwin/mod.rs")]
 #[cfg_attr(not(target_os = "macos"), path = "linux/mod.rs")]
 mod system;
+mod tree;
 pub(crate) mod uffd;
 pub(crate) mod version;
 mod walk;
