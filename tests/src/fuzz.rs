@@ -44,6 +44,9 @@ pub fn run(name: &str, input: &[u8]) {
     target(input);
 }
 
+/// Where inputs for the VMM of each hypervisor go.
+type Answers = [(&'static str, Sender<Vec<u8>>); 3];
+
 /// A good snapshot, whose parts are replaced by inputs.
 struct Scene {
     temp: tempfile::TempDir,
@@ -53,7 +56,7 @@ struct Scene {
     guests: PathBuf,
     record: Vec<u8>,
     /// VMMs that answer with the input, by hypervisor. Made when one is wanted: whoever lists instances asks each.
-    answers: OnceCell<[(&'static str, Sender<Vec<u8>>); 3]>,
+    answers: OnceCell<Answers>,
     /// Serves the memory of another snapshot, where that can be done.
     pager: Option<Pager>,
 }
@@ -98,7 +101,7 @@ fn prepare() -> Scene {
     Scene { temp, hm, id, directory, guests, record, answers: OnceCell::new(), pager }
 }
 
-fn answering(temp: &Path, hm: &Hypeman) -> [(&'static str, Sender<Vec<u8>>); 3] {
+fn answering(temp: &Path, hm: &Hypeman) -> Answers {
     ["qemu", "cloud-hypervisor", "firecracker"].map(|hypervisor| {
         let socket = temp.join(hypervisor);
         let answer = listen(&socket);
