@@ -18,20 +18,16 @@ const MEETING_FILTERS: [&str; 8] =
     ["memory::", "snapshots::", "catalogue", "readers", "restor", "compress", "one_handle", "--skip=fork"];
 
 /// Code that is pure: it parses, formats and decides. Miri knows no openat2 and runs no C.
-const PURE: [&str; 14] = [
+const PURE: [&str; 10] = [
     "types::",
     "error::",
     "call::",
     "panic::",
     "store::json",
     "store::record",
-    "store::catalogue::table",
     "memory::pager::regions",
     "memory::pager::metrics",
-    "memory::pieces",
     "memory::zero",
-    "memory::image::cache",
-    "copy::parts",
     "hypervisor::cloud_hypervisor::message",
 ];
 
