@@ -411,7 +411,7 @@ typedef struct hypeman_open_options {
      */
     int32_t owns_server_instances;
     /**
-     * Most threads for one call or job; 0: the number of CPUs that this process may use.
+     * Most threads for one call or job, to 256; 0: the number of CPUs that this process may use.
      */
     uint32_t threads;
     /**
@@ -703,7 +703,7 @@ typedef struct hypeman_restore_options {
      */
     const char *api_socket;
     /**
-     * Network interfaces that get another device of the host (firecracker), or NULL.
+     * Network interfaces that get another device of the host (cloud-hypervisor, firecracker), or NULL.
      */
     const struct hypeman_network_override *network_overrides;
     /**
@@ -719,7 +719,7 @@ typedef struct hypeman_restore_options {
      */
     int32_t allow_incompatible;
     /**
-     * Path of the socket of a userfaultfd server that gives the VMM its memory (firecracker), or NULL.
+     * Absolute path of the socket of a userfaultfd server that gives the VMM its memory (firecracker), or NULL.
      */
     const char *uffd_socket;
     /**
@@ -981,8 +981,8 @@ hypeman_status hypeman_finish(const struct hypeman_handle *handle,
 
 /**
  * Shuts a handle down while other threads may still be in calls with it: later calls, of any thread, answer
- * HYPEMAN_STATUS_CLOSED, and compression jobs stop and are resumed by the next opener. The handle still has to be
- * closed. NULL, and twice, are fine.
+ * HYPEMAN_STATUS_CLOSED, those that run come to their own end, and pagers and compression jobs stop; the latter are
+ * resumed by the next opener. The handle still has to be closed. NULL, and twice, are fine.
  */
 void hypeman_shutdown(const struct hypeman_handle *handle);
 
