@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 
 use hypeman_tests::guest;
 use hypeman_tests::language::{Language, Runner};
@@ -30,13 +30,19 @@ impl Host {
         }
         panic!("the host ended before it said {word:?}: {:?}", self.process.wait());
     }
+
+    /// It ends its VM, too.
+    fn end(&mut self) -> ExitStatus {
+        kill(pid(&self.process.id().to_string()), Signal::SIGTERM).unwrap();
+        self.process.wait().unwrap()
+    }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // It ends its VM, too. An error means that it has ended already.
-        let _ = kill(pid(&self.process.id().to_string()), Signal::SIGTERM);
-        let _ = self.process.wait();
+        if matches!(self.process.try_wait(), Ok(None)) {
+            self.end();
+        }
     }
 }
 
@@ -92,7 +98,6 @@ pub fn a_host_in_c_brings_its_vm_back_from_the_newest_checkpoint() {
     assert!(back[1] > 1, "{back:?}");
     assert!(ticks_of(&serial).iter().all(|tick| tick.wrong == 0));
 
-    kill(pid(&host.process.id().to_string()), Signal::SIGTERM).unwrap();
-    assert!(host.process.wait().unwrap().success());
+    assert!(host.end().success());
     assert!(kill(second, None).is_err(), "it ends its VM");
 }
