@@ -107,6 +107,8 @@ fn will_pass(error: &Error) -> bool {
 
 /// A VM that a dead opener had paused, or was about to.
 struct Left {
+    /// The snapshot that was being made, by which its note is found.
+    id: String,
     intent: Intent,
     /// Held, so that two openers do not resume one VM at once.
     _job: ByteLock,
@@ -115,7 +117,7 @@ struct Left {
 impl Left {
     /// `None` where its owner lives.
     fn find(store: &Store, id: &str, intent: Intent) -> Result<Option<Self>> {
-        Ok(store.try_job(id)?.map(|job| Self { intent, _job: job }))
+        Ok(store.try_job(id)?.map(|job| Self { id: id.to_owned(), intent, _job: job }))
     }
 
     /// Lets the VM run again, and forgets its intent when it is as it was.
@@ -131,7 +133,7 @@ impl Left {
                 format!("resumed the VM of instance {instance}, which a program that ended in a capture had left paused")
             });
         }
-        store.clear_intent(&self.intent.snapshot_id)
+        store.clear_intent(&self.id)
     }
 
     /// Has a thread of the handle wait for a VMM that is busy: there may be no opener after this one. Until then no one
