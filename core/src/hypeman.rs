@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::call::Call;
+use crate::call::{Call, Cancel};
 use crate::error::{Error, Kind, Result};
 use crate::instances::Instances;
 use crate::log::Log;
@@ -88,6 +88,8 @@ struct Inner {
     pagers: Pagers,
     /// Threads that resume a VM whose caller left: each drops its sender when it is done.
     rescues: Mutex<Vec<mpsc::Receiver<()>>>,
+    /// Cancelled by a close: for what the next opener can do as well.
+    closing: Cancel,
     process: u32,
     closed: AtomicBool,
 }
@@ -96,7 +98,8 @@ impl Hypeman {
     /// Opens `data_dir` with the default [`Options`], creating it (0700) where it is missing.
     ///
     /// Finishes what a dead opener left: resumes VMs that it had paused, clears its stages, resumes its compression
-    /// jobs.
+    /// jobs. A VMM that does not answer within five seconds, as it still writes a snapshot, is waited for in the
+    /// background.
     ///
     /// # Errors
     /// `permission` when it cannot be written (open it read-only), `not_supported` on a network file system,
@@ -133,6 +136,7 @@ impl Hypeman {
             jobs: Jobs::new(options.threads),
             pagers: Pagers::default(),
             rescues: Mutex::default(),
+            closing: Cancel::new(),
             process: std::process::id(),
             closed: AtomicBool::new(false),
             options,
@@ -197,6 +201,10 @@ impl Hypeman {
         &self.inner.pagers
     }
 
+    pub(crate) fn closing(&self) -> &Cancel {
+        &self.inner.closing
+    }
+
     /// Makes `close` wait for a thread that resumes a VM: it holds the sender until then.
     pub(crate) fn await_rescue(&self, done: mpsc::Receiver<()>) {
         let mut rescues = self.inner.rescues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,6 +261,7 @@ impl Inner {
     fn close(&self) {
         // In a forked child there is no thread to stop, and its mutexes may be held for ever.
         if !self.is_foreign() && !self.closed.swap(true, Ordering::AcqRel) {
+            self.closing.cancel();
             self.jobs.close();
             self.pagers.close();
             let until = Instant::now() + RESCUE_PATIENCE;

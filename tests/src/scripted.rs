@@ -44,6 +44,16 @@ impl CloudHypervisor {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).state
     }
 
+    /// Answers no one, as a VMM that writes a large snapshot, until what this returns is dropped.
+    pub fn keep_silent(&self) -> impl Sized {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Pauses it, as any client of it may.
+    pub fn pause(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).state = "Paused";
+    }
+
     /// Lets it run, whatever was done to it.
     pub fn run(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).state = "Running";

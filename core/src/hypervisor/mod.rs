@@ -7,6 +7,7 @@ mod cloud_hypervisor;
 mod firecracker;
 mod full_disk;
 mod http;
+mod peer;
 mod qemu;
 mod reach;
 #[cfg(test)]
@@ -14,15 +15,15 @@ mod testing;
 mod vz;
 
 use std::fs::File;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::sys::dir::Dir;
-use crate::sys::{process, socket};
 use crate::types::HypervisorKind;
+
+pub(crate) use self::peer::Peer;
 
 /// What a VMM says its VM does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,34 +38,6 @@ pub(crate) enum RunState {
     Shutdown,
     /// The VMM's own word for anything else.
     Other,
-}
-
-/// The process behind an API socket, so that a later opener acts on exactly that one.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Peer {
-    pub(crate) pid: i32,
-    pub(crate) uid: u32,
-    /// Start time in clock ticks since boot (field 22 of /proc/pid/stat): a reused pid differs.
-    pub(crate) start_ticks: u64,
-}
-
-impl Peer {
-    /// Who listens at the other end of `stream`, a connection to the `vmm` at `api_socket`. With a socket that another
-    /// process opened and handed to the VMM, this is that process.
-    fn of(stream: &UnixStream, api_socket: &Path, vmm: &str) -> Result<Self> {
-        let (pid, uid) = socket::peer(stream).map_err(|e| Error::io("ask who listens at", api_socket, &e))?;
-        let start_ticks = process::start_ticks(pid).map_err(|e| {
-            if e.kind() != std::io::ErrorKind::NotFound {
-                return Error::io("read", format!("/proc/{pid}/stat"), &e);
-            }
-            let shown = api_socket.display();
-            let seen = format!("the {vmm} at {shown} is process {pid}, which is not seen here ({e})");
-            Error::new(Kind::NotSupported, seen).at(api_socket).note(format!(
-                "run this program in the pid namespace of {vmm}, or above it, with /proc mounted"
-            ))
-        })?;
-        Ok(Self { pid, uid, start_ticks })
-    }
 }
 
 /// Where and how a capture is written.
@@ -239,6 +212,12 @@ pub(crate) trait Vmm: Send {
 
     /// Ends, or waits for the end of, whatever operation an earlier conversation left running in the VMM.
     fn settle(&mut self) -> Result<()>;
+
+    /// As [`Vmm::settle`], of a VM that is resumed next: the mark that [`Vmm::is_as_we_left_it`] looks for stays until
+    /// then, or an opener after one who dies in between would leave it paused.
+    fn settle_for_resume(&mut self) -> Result<()> {
+        self.settle()
+    }
 }
 
 /// Opens a conversation with the VMM behind `api_socket`.
@@ -279,6 +258,11 @@ pub(crate) fn relocate(
         | HypervisorKind::Vz
         | HypervisorKind::Other(_) => Ok(()),
     }
+}
+
+/// The ranges of guest-physical addresses in cloud-hypervisor's memory file in `image`, in its order: (address, bytes).
+pub(crate) fn cloud_hypervisor_ranges(image: &Dir) -> Result<Vec<(u64, u64)>> {
+    cloud_hypervisor::memory_ranges(image)
 }
 
 /// The version of the form of the VMM's state in `payload`, where the file tells it (firecracker).

@@ -8,19 +8,19 @@
 //! caller must not wait for the VMM, or by the next opener when this process dies.
 
 use std::fs::File;
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::disks::refuse_missed;
+use super::held::Held;
 use super::last::copy_last;
 use super::plan::{Extent, Plan};
-use super::recover::is_alive;
 use crate::call::{Call, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::hypervisor::{CAPTURE_DIRECTORY, CaptureTarget, RunState, Vmm};
 use crate::instances::Found;
-use crate::store::Store;
+use crate::panic::guard;
 use crate::store::handover::Handover;
 use crate::store::images::LastImage;
 use crate::store::intents::Intent;
@@ -33,22 +33,6 @@ use crate::types::{Capture, HypervisorKind, InstanceState};
 
 /// QEMU's command line, as the vendor's server keeps it; its restore wants a copy beside the memory.
 const QEMU_CONFIG: &str = "qemu-config.json";
-
-const RESUME_TRIES: u32 = 5;
-const RESUME_PAUSE: Duration = Duration::from_millis(20);
-
-/// A VM from just before its pause until it runs again, with all that must outlive a caller that leaves.
-struct Held {
-    store: Arc<Store>,
-    /// Where the VMM writes, if not into the stage. Gone before the stage, which has the way to it.
-    handover: Option<Handover>,
-    stage: Stage,
-    turn: ByteLock,
-    vmm: Box<dyn Vmm>,
-    intent: Intent,
-    /// The right to have this VMM write an image.
-    _process: ByteLock,
-}
 
 /// A capture that is whole, of a VM that is again as it was.
 pub(super) struct Taken {
@@ -103,7 +87,7 @@ pub(super) fn capture(
     vmm.check_reach(&target).map_err(|error| error.about(&found.id))?;
     plan.copy_still(hm.threads(), call)?;
     copy_qemu_config(found, root.as_ref(), &image)?;
-    if let Some(name) = copy_last(&store, found, vmm.as_ref(), &place, call.limit())? {
+    if let Some(name) = copy_last(hm, &store, found, vmm.as_ref(), &place, call.limit())? {
         handover.as_ref().map_or(Ok(()), |handover| handover.lend(name))?;
         target.over_last = true;
     }
@@ -140,11 +124,12 @@ pub(super) fn capture(
     store.write_intent(&intent)?;
     let mut held = Held { store, stage, turn, vmm, intent, _process: process, handover };
 
-    match held.pause_and_write(&plan, &target, hm, &mut facts, call) {
+    // A panic in here, in a driver or in the host's own callback, must not leave the guest paused.
+    match guard(|| held.pause_and_write(&plan, &target, hm, &mut facts, call)) {
         Ok(paused) => {
             let memory = held.vmm.kept_memory();
             if was_running {
-                if let Err(error) = resume(held.vmm.as_mut()) {
+                if let Err(error) = held.resume() {
                     return Err(held.still_paused(&error, None));
                 }
                 facts.paused_ms = Some(milliseconds(paused));
@@ -206,102 +191,6 @@ impl Held {
         facts.copying_disks_ms = Some(milliseconds(saved));
         Ok(paused)
     }
-
-    /// Ends a failed capture: the VM runs again when this returns, or will when the VMM is done.
-    ///
-    /// A VMM does not stop a snapshot because its client went away, so a caller that cancelled, or whose time is up,
-    /// is answered at once, and a thread waits for the VMM.
-    fn let_go(mut self, hm: &Hypeman, error: Error) -> Error {
-        if matches!(error.kind(), Kind::Cancelled | Kind::Timeout) {
-            let thread = std::thread::Builder::new().name("hypeman-resume".to_owned());
-            let parcel = Arc::new(std::sync::Mutex::new(Some(self)));
-            let theirs = Arc::clone(&parcel);
-            let (until_done, done) = mpsc::channel();
-            hm.await_rescue(done);
-            let spawned = thread.spawn(move || {
-                let _until_done: mpsc::Sender<()> = until_done;
-                let _ = crate::panic::guard(|| {
-                    if let Some(mut held) = take(&theirs) {
-                        // Where this fails, the intent stays for the next opener.
-                        let freed = held.set_free();
-                        held.tell(freed);
-                    }
-                    Ok(())
-                });
-            });
-            // Ours to take back only if there is no thread that will.
-            match spawned.is_err().then(|| take(&parcel)).flatten() {
-                Some(held) => self = held,
-                None => return error.note("the VM is resumed in the background as soon as its VMM is done"),
-            }
-        }
-        match self.set_free() {
-            Ok(()) => error,
-            Err(why) => self.still_paused(&why, Some(&error)),
-        }
-    }
-
-    /// Says how a VM fared whose caller has left.
-    fn tell(&self, freed: Result<()>) {
-        let instance = &self.intent.instance_id;
-        match freed {
-            Ok(()) => self.store.log().info(instance, || {
-                format!("the VM of instance {instance} runs again after a capture that was given up")
-            }),
-            Err(error) => self.store.log().warning(instance, || {
-                format!(
-                    "the VM of instance {instance} is still paused after a capture that was given up: {error}"
-                )
-            }),
-        }
-    }
-
-    /// Ends whatever the VMM still does for us, lets the guest run if it ran before, and forgets the intent.
-    fn set_free(&mut self) -> Result<()> {
-        let settled = self.vmm.settle();
-        // Tried whatever became of the operation: the guest comes first.
-        if self.intent.was_running {
-            resume(self.vmm.as_mut())?;
-        }
-        settled?;
-        self.store.clear_intent(self.stage.id())
-    }
-
-    /// The error for a VM that could not be resumed: that comes first. The intent stays for the next opener.
-    fn still_paused(&self, why: &Error, earlier: Option<&Error>) -> Error {
-        let Intent { instance_id, peer, boot_id, .. } = &self.intent;
-        let earlier =
-            earlier.map(|error| format!("; the capture had failed before: {error}")).unwrap_or_default();
-        let message = if is_alive(boot_id, peer) {
-            format!(
-                "the VM of instance {instance_id} is still paused and could not be resumed: {why}; resume it through its VMM, or open the data directory anew{earlier}"
-            )
-        } else {
-            let _ = self.store.clear_intent(self.stage.id());
-            format!(
-                "the VMM of instance {instance_id} (pid {}) ended during the capture: {why}{earlier}",
-                peer.pid
-            )
-        };
-        Error::new(Kind::Hypervisor, message).about(instance_id)
-    }
-}
-
-/// Lets the guest run. A call of the kernel that fails here is tried again: the guest does not stay paused because
-/// this process was out of descriptors for a moment.
-fn resume(vmm: &mut dyn Vmm) -> Result<()> {
-    let mut tries = RESUME_TRIES;
-    loop {
-        tries -= 1;
-        match vmm.resume() {
-            Err(error) if error.errno().is_some() && tries > 0 => std::thread::sleep(RESUME_PAUSE),
-            done => return done,
-        }
-    }
-}
-
-fn take(parcel: &std::sync::Mutex<Option<Held>>) -> Option<Held> {
-    parcel.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -10,6 +10,7 @@ mod delete;
 mod disks;
 mod fork;
 mod get;
+mod held;
 mod inspect;
 mod job;
 mod jobs;

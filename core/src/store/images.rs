@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::durable::UNFLUSHED;
 use super::locks::wait;
 use super::{Store, json};
 use crate::call::Limit;
@@ -55,8 +56,13 @@ impl Store {
         wait(limit, || self.try_process_turn(peer))
     }
 
-    fn try_process_turn(&self, peer: &Peer) -> Result<Option<ByteLock>> {
-        self.try_lock(PROCESSES, i64::from(peer.pid), Sharing::Exclusive)
+    /// Takes that right, if no one has it.
+    pub(crate) fn try_process_turn(&self, peer: &Peer) -> Result<Option<ByteLock>> {
+        self.try_pid_turn(peer.pid)
+    }
+
+    fn try_pid_turn(&self, pid: i32) -> Result<Option<ByteLock>> {
+        self.try_lock(PROCESSES, i64::from(pid), Sharing::Exclusive)
     }
 
     /// The last image of the process `peer`, if it is a snapshot. A note that cannot be read says nothing.
@@ -81,6 +87,26 @@ impl Store {
         if is_last { self.write_image(&LastImage { is_whole: true, ..image.clone() }) } else { Ok(()) }
     }
 
+    /// Removes the notes of processes that are gone, and what dead writers had not finished.
+    pub(crate) fn clear_dead_images(&self) -> Result<()> {
+        let images = &self.private()?.images;
+        for entry in images.entries()? {
+            let Some(name) = entry.name.to_str() else { continue };
+            let pid = name.trim_start_matches('.').trim_end_matches(".json").parse::<u32>();
+            let Some(pid) = pid.ok().and_then(|pid| i32::try_from(pid).ok()) else { continue };
+            let Some(_turn) = self.try_pid_turn(pid)? else { continue };
+            let noted = images.read_if_any(name)?.and_then(|file| {
+                let noted = json::read(&file, &images.join(name)).ok()?;
+                serde_json::from_value::<LastImage>(noted).ok().filter(|noted| noted.is_of(&noted.peer))
+            });
+            let lives = noted.is_some_and(|noted| noted.peer.lives().unwrap_or(true));
+            if !lives {
+                images.unlink(name)?;
+            }
+        }
+        Ok(())
+    }
+
     fn image_note(&self, peer: &Peer) -> Result<Option<LastImage>> {
         let images = &self.private()?.images;
         let name = file_name(peer);
@@ -95,10 +121,38 @@ impl Store {
             .map_err(|e| Error::new(Kind::Internal, format!("cannot write the note of an image: {e}")))?;
         let images = &self.private()?.images;
         let (name, scratch) = (file_name(&image.peer), format!(".{}", image.peer.pid));
-        self.durable.replace(images, &name, &bytes, images, &scratch)
+        UNFLUSHED.replace(images, &name, &bytes, images, &scratch)
     }
 }
 
 fn file_name(peer: &Peer) -> String {
     format!("{}.json", peer.pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypeman::Durability;
+    use crate::log::Log;
+
+    #[test]
+    fn notes_of_processes_that_are_gone_are_removed_and_those_of_living_ones_stay() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path(), Durability::Full, false, Log::default()).unwrap();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let living = Peer { pid, uid: 0, start_ticks: process::start_ticks(pid).unwrap() };
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        let gone = Peer { pid: i32::try_from(ended.id()).unwrap(), uid: 0, start_ticks: 1 };
+        ended.wait().unwrap();
+        for peer in [&living, &gone] {
+            let image = LastImage::of("a", peer).unwrap();
+            store.begin_image(&image).unwrap();
+            store.finish_image(&image).unwrap();
+        }
+        let images = temp.path().join("snapshots/.libhypeman/images");
+        std::fs::write(images.join(format!(".{}", gone.pid)), "half").unwrap();
+        store.clear_dead_images().unwrap();
+        assert_eq!(std::fs::read_dir(&images).unwrap().count(), 1);
+        assert!(store.last_image(&living).unwrap().is_some());
+    }
 }

@@ -39,16 +39,21 @@ impl Store {
         self.private()?.intents.unlink(file_name(snapshot_id))
     }
 
-    /// The notes that are there, by snapshot. One that cannot be read was not whole when its writer died, so that nothing was
-    /// paused: `None`.
+    /// The notes that are there, by snapshot. One that is no JSON was not whole when its writer died, so that nothing was
+    /// paused: `None`. One that cannot be read now, or only by a newer version, is left out: its VM may be paused.
     pub(crate) fn intents(&self) -> Result<Vec<(String, Option<Intent>)>> {
         let intents = &self.private()?.intents;
         let mut found = Vec::new();
         for entry in intents.entries()? {
             let Some(id) = entry.name.to_str().and_then(|name| name.strip_suffix(".json")) else { continue };
             let Ok(Some(file)) = intents.read_if_any(&entry.name) else { continue };
-            let intent = json::read(&file, &intents.join(&entry.name)).ok();
-            found.push((id.to_owned(), intent.and_then(|value| serde_json::from_value(value).ok())));
+            match json::read(&file, &intents.join(&entry.name)) {
+                Ok(intent) => {
+                    found.extend(serde_json::from_value(intent).ok().map(|one| (id.to_owned(), one)))
+                }
+                Err(error) if error.kind() == Kind::Corrupt => found.push((id.to_owned(), None)),
+                Err(_) => {}
+            }
         }
         Ok(found)
     }
@@ -56,4 +61,32 @@ impl Store {
 
 fn file_name(snapshot_id: &str) -> String {
     format!("{snapshot_id}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hypeman::Durability;
+    use crate::log::Log;
+
+    #[test]
+    fn half_a_note_says_that_nothing_was_paused_and_a_whole_one_of_a_newer_version_does_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path(), Durability::Full, false, Log::default()).unwrap();
+        let intent = Intent {
+            snapshot_id: "known".to_owned(),
+            instance_id: "web".to_owned(),
+            hypervisor: HypervisorKind::Qemu,
+            api_socket: "/run/web.qmp".into(),
+            was_running: true,
+            boot_id: "b".to_owned(),
+            peer: Peer { pid: 1, uid: 0, start_ticks: 1 },
+        };
+        store.write_intent(&intent).unwrap();
+        let notes = temp.path().join("snapshots/.libhypeman/intents");
+        std::fs::write(notes.join("newer.json"), "{\"paused_by\": \"a version to come\"}").unwrap();
+        std::fs::write(notes.join("half.json"), "{\"snapshot_id\": \"ha").unwrap();
+        let found = store.intents().unwrap();
+        assert_eq!(found, [("half".to_owned(), None), ("known".to_owned(), Some(intent))]);
+    }
 }

@@ -141,6 +141,11 @@ impl Vmm for Qemu {
     }
 
     fn settle(&mut self) -> Result<()> {
+        self.settle_down()?;
+        self.give_all_back(&Limit::default())
+    }
+
+    fn settle_for_resume(&mut self) -> Result<()> {
         self.settle_down()
     }
 }

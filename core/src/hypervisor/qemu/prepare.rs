@@ -51,6 +51,8 @@ impl Qemu {
     pub(super) fn look_at_settings(&mut self, limit: &Limit) -> Result<Plan> {
         let memory: MemorySize = self.qmp.ask("query-memory-size-summary", json!({}), limit)?;
         self.qmp.patience = patience(memory.base_memory.saturating_add(memory.plugged_memory));
+        // What a killed process of ours left is no one's wish: taken for that, it would be given back, and stay for ever.
+        self.give_all_back(limit)?;
         let capabilities = self.qmp.ask("query-migrate-capabilities", json!({}), limit)?;
         let parameters: Parameters = self.qmp.ask("query-migrate-parameters", json!({}), limit)?;
         Ok(Plan { capabilities, max_bandwidth: parameters.max_bandwidth })

@@ -52,7 +52,7 @@ pub(super) struct Borrowed {
 }
 
 impl Borrowed {
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.capabilities.is_none() && self.max_bandwidth.is_none() && self.descriptor.is_none()
     }
 }
@@ -125,6 +125,11 @@ impl Qemu {
         }
     }
 
+    /// Gives back what this conversation has borrowed, or one that was killed before it could.
+    pub(super) fn give_all_back(&mut self, limit: &Limit) -> Result<()> {
+        if self.borrowed.is_empty() { self.give_back_for_the_dead(limit) } else { self.give_back(limit) }
+    }
+
     /// Gives back what is borrowed. What fails stays noted for the next time.
     pub(super) fn give_back(&mut self, limit: &Limit) -> Result<()> {
         if let Some(found) = self.borrowed.capabilities.clone() {
@@ -156,7 +161,7 @@ impl Qemu {
     }
 
     /// Undoes the settings of a conversation whose process was killed in a capture, if there are any.
-    pub(super) fn give_back_for_the_dead(&mut self, limit: &Limit) -> Result<()> {
+    fn give_back_for_the_dead(&mut self, limit: &Limit) -> Result<()> {
         if !self.has_our_mark(limit)? {
             return Ok(());
         }

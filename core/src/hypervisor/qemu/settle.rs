@@ -18,7 +18,7 @@ impl Qemu {
         self.cancel_migration(&limit)?;
         self.wait_for_standstill(&limit)?;
         self.migrating = false;
-        if self.borrowed.is_empty() { self.give_back_for_the_dead(&limit) } else { self.give_back(&limit) }
+        Ok(())
     }
 
     /// All that QEMU tells of the migration after which it stands in `postmigrate`, times and counters; `None` where it
@@ -47,8 +47,8 @@ impl Qemu {
             let message = format!("QEMU says that it is {status}");
             return Err(self.qmp.error(Kind::InvalidState, message));
         }
-        // The guest runs: that settings of a failed capture cannot be given back is no failure of this call.
-        drop(self.give_back(&limit));
+        // Only now, as they are our mark. The guest runs: that they cannot be given back is no failure of this call.
+        drop(self.give_all_back(&limit));
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::model::{Fault, Version};
 use super::scripted::Scripted;
 use super::*;
@@ -180,4 +182,47 @@ fn a_file_that_is_there_already_is_not_written_over() {
     let error = capture(&mut vm, out.path(), true).unwrap_err();
     assert_eq!(error.errno(), Some(libc::EEXIST));
     assert_eq!(std::fs::read(out.path().join("memory")).unwrap(), b"of someone else");
+}
+
+/// What a capture of ours sets up for its own ends: what it switched off that others had on, a dead one cannot give back.
+fn traces_of_the_dead(qemu: &Scripted) -> (Vec<bool>, u64, Vec<String>) {
+    let (capabilities, max_bandwidth, descriptors) = qemu.model().traces();
+    let ours = ["events", "mapped-ram"].iter().filter_map(|name| capabilities.get(name).copied());
+    (ours.collect(), max_bandwidth, descriptors)
+}
+
+#[test]
+fn a_vm_that_is_settled_to_be_resumed_bears_our_mark_until_it_runs() {
+    for version in [Version::Seven, Version::Ten] {
+        let qemu = Scripted::start(version);
+        let untouched = traces_of_the_dead(&qemu);
+        let mut vm = connect(&qemu);
+        walk(&mut vm, &qemu, &Limit::default()).unwrap();
+        vm.settle_for_resume().unwrap();
+        // Whoever was to resume it is killed here, and so is the next one.
+        for _ in 0..2 {
+            drop(vm);
+            vm = connect(&qemu);
+            assert!(vm.is_as_we_left_it(&Limit::default()).unwrap());
+            vm.settle_for_resume().unwrap();
+        }
+        vm.resume().unwrap();
+        assert!(!vm.is_as_we_left_it(&Limit::default()).unwrap());
+        assert_eq!(traces_of_the_dead(&qemu), untouched);
+    }
+}
+
+#[test]
+fn a_mark_that_was_left_behind_goes_with_the_next_capture() {
+    let qemu = Scripted::start(Version::Ten);
+    let untouched = traces_of_the_dead(&qemu);
+    let mut killed = connect(&qemu);
+    walk(&mut killed, &qemu, &Limit::default()).unwrap();
+    // It let the guest run, and could give nothing back.
+    killed.qmp.ask::<Value>("cont", json!({}), &Limit::default()).unwrap();
+    drop(killed);
+    let mut vm = connect(&qemu);
+    walk(&mut vm, &qemu, &Limit::default()).unwrap();
+    vm.resume().unwrap();
+    assert_eq!(traces_of_the_dead(&qemu), untouched);
 }

@@ -155,6 +155,13 @@ impl Model {
                 self.descriptors.insert(format!("file:/dev/fdset/{id}"), file.unwrap());
                 return Ok(json!({ "fdset-id": id, "fd": 12 }));
             }
+            "query-fdsets" => {
+                let ids = self.descriptors.keys().filter_map(|uri| uri.strip_prefix("file:/dev/fdset/"));
+                let sets = ids.map(|id| {
+                    json!({ "fdset-id": id.parse::<u32>().unwrap(), "fds": [{ "fd": 12, "opaque": "libhypeman" }] })
+                });
+                return Ok(sets.collect());
+            }
             "closefd" | "remove-fd" => {
                 if self.descriptors.pop_first().is_none() {
                     return Err("File descriptor not found".to_owned());
