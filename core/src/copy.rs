@@ -185,7 +185,12 @@ fn copy_step(source: &File, from: u64, target: &File, to: u64, len: u64) -> io::
             Errno::EXDEV | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EPERM | Errno::ETXTBSY,
         ) => {
             let mut buffer = vec![0; BUFFER_BYTES.min(wanted)];
-            let read = source.read_at(&mut buffer, from)?;
+            let read = loop {
+                match source.read_at(&mut buffer, from) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read?,
+                }
+            };
             target.write_all_at(buffer.get(..read).unwrap_or_default(), to)?;
             Ok(read as u64)
         }

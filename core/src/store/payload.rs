@@ -86,7 +86,7 @@ fn with_extension(path: &Path, algorithm: Algorithm) -> PathBuf {
 /// Every regular file beneath `guest`, by path. Links are not followed.
 pub(crate) fn files(guest: &Dir) -> Result<Vec<PayloadFile>> {
     let mut found = Vec::new();
-    walk(guest, Path::new(""), &mut found)?;
+    walk(guest, guest, Path::new(""), &mut found)?;
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
@@ -96,11 +96,27 @@ pub(crate) fn size_bytes(guest: &Dir) -> Result<u64> {
     Ok(files(guest)?.iter().map(|file| file.size_bytes).fold(0, u64::saturating_add))
 }
 
-fn walk(dir: &Dir, prefix: &Path, found: &mut Vec<PayloadFile>) -> Result<()> {
+/// Directories within each other that a payload may have. Far more than any instance has, and few enough to go through
+/// with the stack and the descriptors of any host.
+const DEEPEST: usize = 128;
+
+/// Refuses the directory `prefix` of a payload, or of an instance, where it lies too deep in `root`.
+pub(crate) fn check_depth(root: &Dir, prefix: &Path) -> Result<()> {
+    if prefix.components().count() <= DEEPEST {
+        return Ok(());
+    }
+    let path = root.path();
+    let why =
+        format!("{} has directories more than {DEEPEST} deep within each other; remove them", path.display());
+    Err(Error::new(Kind::NotSupported, why).at(path))
+}
+
+fn walk(root: &Dir, dir: &Dir, prefix: &Path, found: &mut Vec<PayloadFile>) -> Result<()> {
+    check_depth(root, prefix)?;
     for entry in dir.entries()? {
         let path = prefix.join(&entry.name);
         match entry.kind {
-            EntryKind::Directory => walk(&dir.dir(&entry.name)?, &path, found)?,
+            EntryKind::Directory => walk(root, &dir.dir(&entry.name)?, &path, found)?,
             EntryKind::File => {
                 if let Some(stat) = dir.stat(&entry.name)? {
                     found.push(PayloadFile {
@@ -135,5 +151,29 @@ impl Store {
     /// Opens the payload of snapshot `id`.
     pub(crate) fn guest(&self, id: &str) -> Result<Dir> {
         guest_of(&self.snapshot_dir(id)?, id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_however_deep_is_an_error_and_takes_little_stack() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let mut deepest = dir.dir(".").unwrap();
+        for _ in 0..DEEPEST {
+            deepest = deepest.make_dir("d").unwrap();
+        }
+        deepest.create_new("file").unwrap();
+        assert_eq!(files(&dir).unwrap().len(), 1);
+        for _ in 0..5_000 {
+            deepest = deepest.make_dir("d").unwrap();
+        }
+        let refused = files(&dir).unwrap_err();
+        assert_eq!((refused.kind(), refused.path()), (Kind::NotSupported, Some(temp.path())), "{refused}");
+        drop(deepest);
+        dir.remove_tree("d").unwrap();
     }
 }

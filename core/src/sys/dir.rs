@@ -264,34 +264,6 @@ impl Dir {
         }
     }
 
-    /// Removes the entry `name` and all beneath it, without following links. What is gone already is fine.
-    pub(crate) fn remove_tree(&self, name: impl AsRef<Path>) -> Result<()> {
-        let name = name.as_ref();
-        // Someone may add a file between our look and our rmdir; a few rounds outlast any honest writer.
-        for _ in 0..16 {
-            match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-                Err(Errno::EISDIR | Errno::EPERM) => {}
-                Err(e) => return Err(fail("remove", &self.join(name), e)),
-            }
-            if let Some(inside) = self.dir_if_any(name)? {
-                for entry in inside.entries()? {
-                    inside.remove_tree(&entry.name)?;
-                }
-            }
-            match unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir) {
-                Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-                Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR) => {}
-                Err(e) => return Err(fail("remove the directory", &self.join(name), e)),
-            }
-        }
-        Err(Error::new(
-            Kind::Busy,
-            format!("{} is being written to while it is removed", self.join(name).display()),
-        )
-        .at(self.join(name)))
-    }
-
     /// What `relative` is, if it is there. A link is not followed.
     pub(crate) fn stat(&self, relative: impl AsRef<Path>) -> Result<Option<Stat>> {
         let relative = relative.as_ref();
@@ -473,14 +445,5 @@ mod tests {
         dir.link(&file, "memory.zst").unwrap();
         assert_eq!(std::fs::read(temp.path().join("memory.zst")).unwrap(), b"whole");
         assert_eq!(std::fs::metadata(temp.path().join("memory.zst")).unwrap().mode() & 0o7777, 0o600);
-    }
-
-    #[test]
-    fn a_tree_is_removed_and_one_that_is_gone_is_fine() {
-        let (_temp, dir) = scratch();
-        dir.ensure_dir("a/b/c").unwrap().create_new("f").unwrap();
-        dir.remove_tree("a").unwrap();
-        dir.remove_tree("a").unwrap();
-        assert_eq!(dir.stat("a/b").unwrap(), None);
     }
 }

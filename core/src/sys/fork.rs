@@ -33,6 +33,8 @@ static REGISTER: Once = Once::new();
 pub(crate) struct ForkClosed {
     slot: &'static AtomicI32,
     fd: RawFd,
+    /// The process that it belongs to. In a child, slot and descriptor may be those of a file of the child's own.
+    owner: u32,
 }
 
 impl ForkClosed {
@@ -43,7 +45,7 @@ impl ForkClosed {
             unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
         });
         let fd = file.into_raw_fd();
-        Self { slot: take_slot(fd), fd }
+        Self { slot: take_slot(fd), fd, owner: std::process::id() }
     }
 }
 
@@ -58,7 +60,10 @@ impl AsFd for ForkClosed {
 
 impl Drop for ForkClosed {
     fn drop(&mut self) {
-        // Whoever empties the slot closes the descriptor: in a child that was the handler.
+        if std::process::id() != self.owner {
+            return;
+        }
+        // Whoever empties the slot closes the descriptor.
         if self.slot.compare_exchange(self.fd, FREE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             // SAFETY: the slot still held our descriptor, so no one closed it and we own it.
             unsafe { libc::close(self.fd) };
@@ -174,6 +179,23 @@ mod tests {
         let path = temp.path().join("lock");
         let mut held = Some(lock(&path).unwrap());
         let child = in_child(|| drop(held.take()));
+        assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
+        assert!(held.is_some() && lock(&path).is_none());
+    }
+
+    #[test]
+    fn what_a_child_inherited_and_drops_leaves_its_own_locks_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let (path, other) = (temp.path().join("lock"), temp.path().join("other"));
+        let mut held = Some(lock(&path).unwrap());
+        let child = in_child(|| {
+            // It has the descriptor, and the slot, that the inherited one had.
+            let own = lock(&other).unwrap();
+            drop(held.take());
+            assert!(lock(&other).is_none(), "it was closed with the inherited one");
+            drop(own);
+            assert!(lock(&other).is_some());
+        });
         assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0));
         assert!(held.is_some() && lock(&path).is_none());
     }

@@ -14,6 +14,7 @@ pub(crate) mod priority;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod sparse;
+mod tree;
 pub(crate) mod uffd;
 pub(crate) mod version;
 pub(crate) mod watch;

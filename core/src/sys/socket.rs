@@ -71,7 +71,9 @@ pub(crate) fn send(
 
 /// Receives what has come, as much as `bytes` holds, and the files beside it; no bytes when the other end has hung up.
 pub(crate) fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<File>)> {
-    let mut control = nix::cmsg_space!([RawFd; 4]);
+    // Room for as many as the kernel passes at once (SCM_MAX_FD): where some do not fit, those that do are lost to us, and
+    // stay open.
+    let mut control = nix::cmsg_space!([RawFd; 253]);
     let mut slices = [IoSliceMut::new(bytes)];
     let message =
         recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
@@ -168,6 +170,26 @@ mod tests {
         assert_eq!(io::read_to_string(&passed[0]).unwrap(), "what it holds");
         drop(client);
         assert!(matches!(receive(&server, &mut bytes), Ok((0, files)) if files.is_empty()));
+    }
+
+    #[test]
+    fn more_files_than_anyone_asked_for_are_all_taken_in_and_closed() {
+        let (from, to) = UnixStream::pair().unwrap();
+        let (mut reader, writer) = io::pipe().unwrap();
+        let descriptors = [writer.as_raw_fd(); 200];
+        let rights = [ControlMessage::ScmRights(&descriptors)];
+        sendmsg::<()>(from.as_raw_fd(), &[IoSlice::new(b"x")], &rights, MsgFlags::empty(), None).unwrap();
+        let mut bytes = [0; 8];
+        let received = receive(&to, &mut bytes);
+        assert_eq!(received.map(|(count, files)| (count, files.len())).unwrap(), (1, 200));
+        drop(writer);
+        to.shutdown(std::net::Shutdown::Both).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let ended = io::Read::read_to_end(&mut reader, &mut Vec::new());
+            let _ = tell.send(ended.unwrap());
+        });
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)), Ok(0), "a copy was left open");
     }
 
     #[test]
