@@ -1,6 +1,8 @@
 //! `libhypeman.json`: what the vendor's record has no place for. It lies beside `guest/`, never in it: everything in
 //! there is copied into instances and counted in `size_bytes`. A snapshot without one is fine.
 
+use std::path::{Component, Path};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use twox_hash::XxHash3_64;
@@ -85,7 +87,24 @@ impl Sidecar {
             let why = format!("{} was written by a newer libhypeman; update this one", path.display());
             return Err(Error::new(Kind::Incompatible, why).at(path));
         }
-        Ok(Some(sidecar))
+        match sidecar.stray_path() {
+            None => Ok(Some(sidecar)),
+            Some(stray) => {
+                let why = format!("it names the disk {stray:?}, which is no path within a payload");
+                Err(json::damaged(&path, why))
+            }
+        }
+    }
+
+    /// A path that leads out of the payload. A fork takes such paths for those of its own disks, and whoever wrote this
+    /// file would choose files of this host for it.
+    fn stray_path(&self) -> Option<&Path> {
+        let outside = self.disks.iter().map(|disk| Path::new(&disk.payload));
+        let mut paths = outside.chain(self.inside_disks.iter().map(|disk| disk.path.as_path()));
+        paths.find(|path| {
+            let is_within = path.components().all(|part| matches!(part, Component::Normal(_)));
+            !is_within || path.as_os_str().is_empty()
+        })
     }
 
     /// Compares the sidecar of the snapshot in `dir`, if it has one, with its seal.
@@ -179,6 +198,25 @@ mod tests {
     use super::*;
     use crate::store::checksums::FileChecksums;
     use crate::types::{Host, InstanceState};
+
+    #[test]
+    fn disks_that_lie_outside_the_payload_are_no_disks_of_a_snapshot() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let read = |inside: &str, outside: &str| {
+            let capture = Capture::of(InstanceState::Running, Host::default());
+            let disk = OutsideDisk { payload: outside.into(), source: "/vms/a".into(), readonly: false };
+            let inside = Disk { path: inside.into(), readonly: false };
+            let sidecar = Sidecar::new(capture, vec![disk], vec![inside]);
+            std::fs::write(temp.path().join(SIDECAR), sidecar.to_bytes().unwrap()).unwrap();
+            Sidecar::read_sealed(&dir).map(drop)
+        };
+        read("overlay.raw", "disks/0-a").unwrap();
+        for stray in ["/etc/hostname", "../other/overlay.raw", "a/../../b", ""] {
+            assert_eq!(read(stray, "disks/0-a").unwrap_err().kind(), Kind::Corrupt, "{stray:?}");
+            assert_eq!(read("overlay.raw", stray).unwrap_err().kind(), Kind::Corrupt, "{stray:?}");
+        }
+    }
 
     #[test]
     fn every_flipped_bit_of_a_sidecar_breaks_its_seal_and_newer_keys_are_kept() {
