@@ -76,6 +76,25 @@ fn a_raw_file_beside_the_compressed_one_is_finished_with() {
     }
 }
 
+#[test]
+fn a_compressed_file_of_a_snapshot_that_is_not_compressed_is_removed() {
+    let world = World::new();
+    let hm = world.open();
+    hm.instances().register(&world.vm("web", InstanceState::Standby)).unwrap();
+    let made = create(&hm, "web", &standby()).unwrap();
+    world::jobs_end(&world);
+    hm.close();
+    let image = world.data().join("snapshots").join(&made.id).join("guest/snapshots/snapshot-latest");
+    let job = world.data().join("snapshots/.libhypeman/jobs").join(&made.id);
+    // As left by one who died while a compression was cancelled, or its failure written down.
+    fs::write(image.join("memory.zst"), "of no use to anyone").unwrap();
+    fs::write(&job, "").unwrap();
+    let next = world.open();
+    until("its job is forgotten", || !job.exists());
+    assert_eq!(tree(&image), ["memory"]);
+    assert!(next.snapshots().verify(&made.id, Default::default()).unwrap().is_good());
+}
+
 /// Waits until `condition` holds.
 fn until(what: &str, condition: impl Fn() -> bool) {
     let began = Instant::now();

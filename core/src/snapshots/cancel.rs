@@ -21,8 +21,9 @@ pub(super) fn cancel(hm: &Hypeman, id: &str) -> Result<Snapshot> {
     if record.snapshot.compression_state == Some(CompressionState::Compressing) {
         record.snapshot.compression_state = Some(CompressionState::None);
         record.snapshot.compression = None;
-        store.rewrite(&record)?;
+        // First: who dies in between leaves a compression that begins anew.
         remove_compressed(store, id)?;
+        store.rewrite(&record)?;
     }
     // What is left of it: the checksums of what is there now.
     drop(job);

@@ -10,6 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checksum::checksum;
+use super::compress::remove_compressed;
 use super::jobs::Running;
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
@@ -27,7 +28,10 @@ pub(super) enum Outcome {
     Ended,
     /// All is done, but for a raw file that someone reads, for as long as a VM lives, perhaps.
     AwaitsReaders,
+    /// Nothing was done: someone else has its lock.
+    IsTaken,
 }
+
 /// After how much memory a compression looks whether its snapshot is still there: some ten times a second.
 const LOOK_EVERY_BYTES: u64 = 64 << 20;
 
@@ -48,8 +52,12 @@ pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Re
     if record.snapshot.compression_state == Some(CompressionState::Compressing)
         && let Err(error) = guard(|| job.compress(&guest, &mut record))
     {
+        // Stopped, or deleted meanwhile: no failure of the compression.
         if error.kind() == Kind::Cancelled {
             return Err(error);
+        }
+        if store.is_gone(id) {
+            return Err(no_snapshot(id));
         }
         store.log().warning(id, || format!("snapshot {id} could not be compressed and stays raw: {error}"));
         // If even that cannot be written, the record goes on saying `compressing`, and the next opener tries.
@@ -58,6 +66,13 @@ pub(super) fn run(store: &Store, running: &Running, threads: NonZeroUsize) -> Re
         record = Record::read(&dir, id)?;
     }
     let is_compressed = record.snapshot.compression_state == Some(CompressionState::Compressed);
+    if matches!(
+        record.snapshot.compression_state,
+        None | Some(CompressionState::None | CompressionState::Error)
+    ) {
+        // Of a compression that failed or was cancelled: no one reads it as long as there is raw memory.
+        remove_compressed(store, id)?;
+    }
     let is_tidy = !is_compressed || job.unlink_raw(&guest)?;
     running.progress.end();
     if let Some(sidecar) = checksum(&dir, &guest, is_compressed, threads, &limit)? {

@@ -16,8 +16,12 @@ use crate::panic::guard;
 use crate::store::Store;
 use crate::sys::priority::lower_this_thread;
 
-/// How often it is looked whether a raw file that is to go is still read.
+/// How often it is looked whether a raw file that is to go is still read, or a job still someone else's.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Looks at a job whose lock someone else has. Many hold one for a moment; who has it for longer than these looks take
+/// does the job.
+const LOOKS: u32 = 10;
 
 /// How often whoever waits for the end of all jobs looks whether its call has ended, and tells how far they are.
 const REPORT: Duration = Duration::from_millis(20);
@@ -49,7 +53,7 @@ impl State {
     /// Tells whether there is more to do than to remove files that others still read.
     fn has_work(&self) -> bool {
         self.running.as_ref().is_some_and(|running| !running.is_again)
-            || self.waiting.iter().any(|waiting| waiting.not_before.is_none())
+            || self.waiting.iter().any(|waiting| !waiting.is_again)
     }
 
     fn has(&self, id: &str) -> bool {
@@ -62,11 +66,19 @@ impl State {
 struct Waiting {
     store: Arc<Store>,
     id: String,
-    /// When its turn comes at the earliest: one that awaits readers lets all others pass.
+    /// When its turn comes at the earliest: one that awaits others lets all the rest pass.
     not_before: Option<Instant>,
+    /// All that is left is a raw file that someone read when it was tried before.
+    is_again: bool,
+    /// How often it is looked for again where someone else has its lock.
+    looks_left: u32,
 }
 
 impl Waiting {
+    fn later(store: Arc<Store>, id: String, is_again: bool, looks_left: u32) -> Self {
+        Self { store, id, not_before: Some(Instant::now() + LOOK_AGAIN), is_again, looks_left }
+    }
+
     fn is_due(&self) -> bool {
         self.not_before.is_none_or(|at| at <= Instant::now())
     }
@@ -126,7 +138,7 @@ impl Jobs {
     }
 
     /// Queues the job of snapshot `id`, which has its note on the disk. Its lock is taken when its turn comes, so that
-    /// a long queue holds no descriptors; a job that someone else has by then is left to them.
+    /// a long queue holds no descriptors; a job that someone else does by then is left to them.
     pub(crate) fn start(&self, store: &Arc<Store>, id: &str) -> Result<()> {
         let mut state = self.shared.lock();
         // A closing handle leaves it to the next opener.
@@ -134,14 +146,17 @@ impl Jobs {
             return Ok(());
         }
         state.failures.remove(id);
-        state.waiting.push_back(Waiting { store: Arc::clone(store), id: id.to_owned(), not_before: None });
+        let (store, id) = (Arc::clone(store), id.to_owned());
+        let path = store.path().to_owned();
+        let waiting = Waiting { store, id, not_before: None, is_again: false, looks_left: LOOKS };
+        state.waiting.push_back(waiting);
         self.shared.changed.notify_all();
         if state.worker.is_none() {
             let (shared, threads) = (Arc::clone(&self.shared), self.threads);
             let worker = std::thread::Builder::new()
                 .name("hypeman-job".to_owned())
                 .spawn(move || work(&shared, threads))
-                .map_err(|e| Error::io("start a thread for a job of", store.path(), &e));
+                .map_err(|e| Error::io("start a thread for a job of", path, &e));
             match worker {
                 Ok(worker) => state.worker = Some(worker),
                 Err(error) => {
@@ -238,8 +253,8 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
             }
             return;
         };
-        let Some(Waiting { store, id, not_before }) = state.waiting.remove(due) else { continue };
-        let is_again = not_before.is_some();
+        let Some(waiting) = state.waiting.remove(due) else { continue };
+        let Waiting { store, id, is_again, looks_left, .. } = waiting;
         let running = Running { id, cancel: Cancel::new(), progress: Arc::default(), is_again };
         // Whoever waited for it was answered the first time.
         if is_again {
@@ -264,26 +279,73 @@ fn work(shared: &Shared, threads: NonZeroUsize) {
                 state.failures.insert(running.id, (error.kind(), error.message().to_owned()));
             }
             // A closing handle leaves it to the next opener, and one that was stopped is someone else's now.
-            Ok(Outcome::AwaitsReaders) if !state.closing && !running.cancel.is_cancelled() => {
-                let not_before = Some(Instant::now() + LOOK_AGAIN);
-                state.waiting.push_back(Waiting { store, id: running.id, not_before });
+            Ok(Outcome::AwaitsReaders | Outcome::IsTaken)
+                if state.closing || running.cancel.is_cancelled() => {}
+            Ok(Outcome::AwaitsReaders) => {
+                state.waiting.push_back(Waiting::later(store, running.id, true, looks_left));
             }
-            Ok(Outcome::AwaitsReaders | Outcome::Ended) => {}
+            Ok(Outcome::IsTaken) => {
+                if let Some(looks_left) = looks_left.checked_sub(1) {
+                    state.waiting.push_back(Waiting::later(store, running.id, is_again, looks_left));
+                }
+            }
+            Ok(Outcome::Ended) => {}
         }
         drop(state);
         shared.changed.notify_all();
     }
 }
 
-/// Does a job, if no one else has it. One that was stopped, or whose snapshot was deleted, has ended well.
+/// Does a job, if no one else has its lock. One that was stopped, or whose snapshot was deleted, has ended well.
 ///
 /// # Errors
 /// What cannot be written into the record, or done later by itself: the next opener tries.
 fn run_locked(store: &Store, running: &Running, threads: NonZeroUsize) -> Result<Outcome> {
-    let Some(_job) = store.try_job(&running.id)? else { return Ok(Outcome::Ended) };
+    let Some(_job) = store.try_job(&running.id)? else { return Ok(Outcome::IsTaken) };
     match guard(|| run(store, running, threads)) {
         Err(error) if error.kind() == Kind::Cancelled => Ok(Outcome::Ended),
         Err(error) if error.kind() == Kind::NotFound => store.end_job(&running.id).map(|()| Outcome::Ended),
         outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crate::{Call, CreateSnapshot, Hypeman, RegisterInstance, SnapshotKind};
+
+    #[test]
+    fn a_job_whose_lock_someone_holds_for_a_moment_is_done_after_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let vm = temp.path().join("web");
+        std::fs::create_dir(&vm).unwrap();
+        std::fs::write(vm.join("overlay.raw"), "disk").unwrap();
+        let hm = Hypeman::open(temp.path().join("data")).unwrap();
+        let other = Hypeman::open(temp.path().join("data")).unwrap();
+        hm.instances()
+            .register(&RegisterInstance { directory: Some(vm), ..RegisterInstance::new("web", "qemu") })
+            .unwrap();
+        let stopped = CreateSnapshot::new(SnapshotKind::Stopped);
+        let made = hm.instances().snapshots().create("web", &stopped, Call::default()).unwrap();
+        hm.finish(Call::default()).unwrap();
+
+        let store = hm.writable_store().unwrap();
+        let held = loop {
+            match other.writable_store().unwrap().try_job(&made.id).unwrap() {
+                Some(held) => break held,
+                None => std::thread::yield_now(),
+            }
+        };
+        store.begin_job(&made.id).unwrap();
+        hm.jobs().start(store, &made.id).unwrap();
+        std::thread::sleep(Duration::from_millis(120));
+        drop(held);
+        let until = Instant::now() + Duration::from_secs(20);
+        while store.has_job(&made.id).unwrap() {
+            assert!(Instant::now() < until, "it was dropped");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        hm.finish(Call::default().timeout(Duration::from_secs(20))).unwrap();
     }
 }
