@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hypeman_core::{
-    Call, CompressionConfig, CreateSnapshot, Disk, Hypeman, InstanceState, Kind, RestoreSnapshot,
-    SnapshotKind,
+    Call, CompressionConfig, CreateSnapshot, Disk, Hypeman, InstanceState, Kind, RegisterInstance,
+    RestoreSnapshot, SnapshotKind,
 };
 use world::{World, create, memory, standby, tree, wait};
 
@@ -107,4 +107,52 @@ fn what_cannot_be_restored_is_refused_and_nothing_changes() {
     assert_eq!(kind(restore(&hm, &made.id, "web", None)), Kind::Corrupt);
     assert!(contents(&directory) == before);
     assert_eq!(fs::read_dir(world.temp.path()).unwrap().count(), 3, "a sibling was left behind");
+}
+
+#[test]
+fn a_disk_behind_a_link_comes_back_and_the_link_stays() {
+    let world = World::new();
+    let hm = world.open();
+    for (name, link_is_inside, file_is_inside) in
+        [("web", true, false), ("db", false, false), ("mail", true, true)]
+    {
+        let mut vm = world.vm(name, InstanceState::Stopped);
+        let directory = vm.directory.clone().unwrap();
+        let behind = directory.with_extension("behind");
+        let behind = if file_is_inside { directory.join("images/behind") } else { behind };
+        fs::create_dir_all(behind.parent().unwrap()).unwrap();
+        fs::write(&behind, "as captured").unwrap();
+        let link = if link_is_inside { directory.join("data.raw") } else { directory.with_extension("raw") };
+        std::os::unix::fs::symlink(&behind, &link).unwrap();
+        vm.disks = vec![Disk { path: link.clone(), readonly: false }];
+        hm.instances().register(&vm).unwrap();
+        let made = create(&hm, name, &CreateSnapshot::new(SnapshotKind::Stopped)).unwrap();
+        fs::write(&behind, "changed").unwrap();
+        fs::write(directory.join("overlay.raw"), "changed").unwrap();
+        restore(&hm, &made.id, name, None).unwrap();
+        assert_eq!(fs::read_to_string(&behind).unwrap(), "as captured", "{name}");
+        assert_eq!(fs::read_link(&link).unwrap(), behind, "{name}");
+        assert_eq!(fs::metadata(directory.join("overlay.raw")).unwrap().len(), 1 << 20, "{name}");
+    }
+}
+
+#[test]
+fn a_restore_that_asks_a_silent_vmm_ends_with_its_call() {
+    let world = World::new();
+    let hm = world.open();
+    let vm = RegisterInstance { id: Some("one-vm".to_owned()), ..world.vm("web", InstanceState::Standby) };
+    let vm = RegisterInstance { hypervisor: "cloud-hypervisor".into(), ..vm };
+    hm.instances().register(&vm).unwrap();
+    let made = create(&hm, "web", &standby()).unwrap();
+    hm.instances().unregister("web").unwrap();
+    let socket = world.temp.path().join("silent.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    hm.instances().register(&RegisterInstance { api_socket: Some(socket), ..vm }).unwrap();
+    let request =
+        RestoreSnapshot { api_socket: Some(world.temp.path().join("other.sock")), ..Default::default() };
+    let began = std::time::Instant::now();
+    let call = Call::default().timeout(std::time::Duration::from_millis(500));
+    let refused = hm.instances().snapshots().restore(&made.id, "web", &request, call).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Timeout, "{refused}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
 }

@@ -1,9 +1,13 @@
 //! Capturing a VM that stands where its last image was taken, from where its VMM writes no second one (QEMU's
 //! `postmigrate`). The guest has not run since, so that image is this one's, too, and the disks are as they were.
 
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
 use super::disks::refuse_missed;
 use super::live::{Taken, copy_qemu_config};
 use super::plan::{Extent, Plan};
+use super::restore::compare::copies_within;
 use super::restore::copy::expand;
 use crate::call::Call;
 use crate::error::{Error, Kind, Result};
@@ -12,6 +16,7 @@ use crate::hypervisor::{CAPTURE_DIRECTORY, Vmm};
 use crate::instances::Found;
 use crate::memory;
 use crate::store::Store;
+use crate::store::checksums::Checksums;
 use crate::store::images::LastImage;
 use crate::store::payload::Memory;
 use crate::store::sidecar::Sidecar;
@@ -38,8 +43,8 @@ pub(super) fn capture(
     let Ok(Some(_pin)) = store.try_read(&last.snapshot_id) else { return Err(no_image(found)) };
     let source = Source::open(store, &last.snapshot_id, found)?;
     facts.hypervisor_version = Some(vmm.version().to_owned()).filter(|version| !version.is_empty());
-    facts.memory_format = source.capture.memory_format;
-    facts.memory_file = source.capture.memory_file;
+    facts.memory_format.clone_from(&source.capture.memory_format);
+    facts.memory_file.clone_from(&source.capture.memory_file);
 
     let root = found.directory.as_deref().map(Dir::open).transpose()?;
     let plan = Plan::make(found, root.as_ref(), stage.guest(), Extent::WithoutImages)?;
@@ -51,6 +56,7 @@ pub(super) fn capture(
     plan.flush_written()?;
     plan.copy_written(hm.threads(), call)?;
     expand(hm, &source.guest, &source.memory, memory::MAX_IMAGE_BYTES, stage.guest(), call)?;
+    source.compare(hm, stage.guest(), call)?;
 
     if vmm.standstill(call.limit()).map_err(about)? != standstill {
         let why = format!("the VM of instance {} ran while it was copied; try again", found.id);
@@ -66,6 +72,7 @@ struct Source {
     guest: Dir,
     memory: Memory,
     capture: Capture,
+    checksums: Option<Checksums>,
 }
 
 impl Source {
@@ -77,11 +84,23 @@ impl Source {
         }
         let dir = store.snapshot_dir(id).map_err(gone)?;
         let guest = dir.dir(crate::store::GUEST)?;
-        let (memory, sidecar) = (Memory::find(&guest)?, Sidecar::read(&dir)?);
+        let (memory, sidecar) = (Memory::find(&guest)?, Sidecar::read_sealed(&dir)?);
         match (memory, sidecar) {
-            (Some(memory), Some(sidecar)) => Ok(Self { guest, memory, capture: sidecar.capture }),
+            (Some(memory), Some(sidecar)) => {
+                let checksums = sidecar.checksums.filter(Checksums::is_known);
+                Ok(Self { guest, memory, capture: sidecar.capture, checksums })
+            }
             _ => Err(no_image(found)),
         }
+    }
+
+    /// Compares the copy of its memory with what was captured: the new snapshot's checksums will be of the copy, and
+    /// would hide what is damaged.
+    fn compare(&self, hm: &Hypeman, copy: &Dir, call: &Call<'_>) -> Result<()> {
+        let Some(checksums) = &self.checksums else { return Ok(()) };
+        let raw = self.memory.raw_path();
+        let copied = [(Path::new(&raw), Path::new(&raw))];
+        copies_within(hm, checksums, (&self.guest, copy), &copied, &AtomicU64::new(0), call.limit())
     }
 }
 

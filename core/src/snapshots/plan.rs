@@ -11,6 +11,7 @@ use crate::copy::{Task, copy_all};
 use crate::error::{Error, Kind, Result};
 use crate::hypervisor::CAPTURE_DIRECTORY;
 use crate::instances::Found;
+use crate::store::payload::check_depth;
 use crate::store::sidecar::OutsideDisk;
 use crate::sys::dir::{Dir, EntryKind};
 use crate::types::Disk;
@@ -93,6 +94,26 @@ impl Task for Copy<'_> {
     }
 }
 
+/// A disk that the host has named.
+struct Named<'f> {
+    disk: &'f Disk,
+    /// Where it is in the instance directory, if its path, or the link that this is, leads there.
+    inside: Option<PathBuf>,
+}
+
+impl<'f> Named<'f> {
+    fn of(disk: &'f Disk, real_root: Option<&Path>) -> Self {
+        let real = disk.path.canonicalize().ok();
+        let inside = real.and_then(|path| Some(path.strip_prefix(real_root?).ok()?.to_owned()));
+        Self { disk, inside }
+    }
+
+    /// Tells whether it is the file `source`, which is `relative` in the instance directory.
+    fn is(&self, source: &Path, relative: &Path) -> bool {
+        self.disk.path == source || self.inside.as_deref() == Some(relative)
+    }
+}
+
 impl<'g> Plan<'g> {
     /// Looks at all of the instance that `root`, its opened directory, and its disks have.
     pub(super) fn make(found: &Found, root: Option<&'g Dir>, guest: &'g Dir, extent: Extent) -> Result<Self> {
@@ -104,26 +125,31 @@ impl<'g> Plan<'g> {
             written: Vec::new(),
             outside: Vec::new(),
         };
+        let real_root = root.and_then(|root| root.path().canonicalize().ok());
+        let disks: Vec<_> = found.disks.iter().map(|disk| Named::of(disk, real_root.as_deref())).collect();
         if let Some(root) = root {
-            plan.walk(found, root, root, Path::new(""), extent)?;
+            plan.walk(&disks, root, root, Path::new(""), extent)?;
         }
-        // Whatever was not met on the way, be it outside or behind a link, is copied by its path.
-        let met = |disk: &&Disk| plan.still.iter().chain(&plan.written).any(|copy| copy.source == disk.path);
-        let unmet: Vec<_> = found.disks.iter().filter(|disk| !met(disk)).collect();
-        for (number, disk) in unmet.into_iter().enumerate() {
-            plan.add_outside(number, disk)?;
+        // Whatever was not met on the way, be it outside or behind a link that leads there, is copied by its path.
+        let met = |disk: &&Named<'_>| {
+            plan.still.iter().chain(&plan.written).any(|copy| disk.is(&copy.source, &copy.target))
+        };
+        let unmet: Vec<_> = disks.iter().filter(|disk| !met(disk)).collect();
+        for (number, named) in unmet.into_iter().enumerate() {
+            plan.add_outside(number, named.disk)?;
         }
         Ok(plan)
     }
 
     fn walk(
         &mut self,
-        found: &Found,
+        disks: &[Named<'_>],
         root: &'g Dir,
         here: &Dir,
         prefix: &Path,
         extent: Extent,
     ) -> Result<()> {
+        check_depth(root, prefix)?;
         for entry in here.entries()? {
             let relative = prefix.join(&entry.name);
             if is_skipped(&relative, extent) {
@@ -132,7 +158,7 @@ impl<'g> Plan<'g> {
             match entry.kind {
                 EntryKind::Directory => {
                     self.directories.push(relative.clone());
-                    self.walk(found, root, &here.dir(&entry.name)?, &relative, extent)?;
+                    self.walk(disks, root, &here.dir(&entry.name)?, &relative, extent)?;
                 }
                 EntryKind::Symlink => self.links.push((relative, here.read_link(&entry.name)?)),
                 EntryKind::Socket => {}
@@ -147,7 +173,7 @@ impl<'g> Plan<'g> {
                 EntryKind::File => {
                     let source = here.join(&entry.name);
                     let Some(stat) = here.stat(&entry.name)? else { continue };
-                    let disk = found.disks.iter().find(|disk| disk.path == source);
+                    let disk = disks.iter().find(|disk| disk.is(&source, &relative)).map(|named| named.disk);
                     let copy = Copy {
                         source,
                         root: Some((root, relative.clone())),
@@ -159,7 +185,7 @@ impl<'g> Plan<'g> {
                         is_disk: disk.is_some(),
                     };
                     // Where no disk is named, every file may be one.
-                    let is_written = disk.map_or(found.disks.is_empty(), |disk| !disk.readonly);
+                    let is_written = disk.map_or(disks.is_empty(), |disk| !disk.readonly);
                     if is_written { self.written.push(copy) } else { self.still.push(copy) }
                 }
             }

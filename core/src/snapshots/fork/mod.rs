@@ -140,7 +140,7 @@ fn undo(store: &Store, journal: &Journal) -> Result<()> {
 fn check_name_is_free(store: &Store, name: &str) -> Result<()> {
     let Some(other) = all(store)?.into_iter().find(|other| other.name == name) else { return Ok(()) };
     let why = format!("the name {name:?} is taken by instance {}; choose another name", other.id);
-    Err(Error::new(Kind::Conflict, why).about(other.id))
+    Err(Error::new(Kind::Conflict, why).about(&other.id))
 }
 
 /// The conversation with the VMM that waits for the fork, and opens its disks only when it loads.

@@ -74,7 +74,7 @@ impl Plan {
         };
         let moved = moved::since_capture(&Found::registered(registration.clone()), record, &outside);
         let source = all(store)?.into_iter().find(|one| one.id == snapshot.source_instance_id);
-        let trusted_links = source.and_then(|source| source.directory);
+        let trusted_links = source.and_then(|source| source.directory.clone());
         targets.insert(
             0,
             Target {

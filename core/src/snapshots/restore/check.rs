@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use super::copy::behind_links;
 use crate::call::Call;
 use crate::error::Result;
 use crate::hypervisor::{CAPTURE_DIRECTORY, Vmm, WrittenDisk};
@@ -37,7 +38,10 @@ pub(super) fn is_placed(
     let mut wanted: Vec<_> = of_image.map(|file| file.path.clone()).collect();
     wanted.extend(found.disks.iter().filter(|disk| !disk.readonly).map(|disk| disk.path.clone()));
     // A guest that was booted from them since has written to them.
-    let in_place = |path: &PathBuf| placed.files.iter().any(|file| file.path == *path && is_untouched(file));
+    let is_at = |file: &PlacedFile, path: &PathBuf| {
+        file.path == *path || behind_links(&file.path) == behind_links(path)
+    };
+    let in_place = |path: &PathBuf| placed.files.iter().any(|file| is_at(file, path) && is_untouched(file));
     // The VMM may have another name for a file that it has open, so files are told by their inodes.
     let is_open = |disk: &WrittenDisk| {
         let inode = disk.path.as_ref().and_then(|path| path.metadata().ok()).map(|now| now.ino());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::chunks::{Chunks, Place};
 use super::super::verify::{checksums, watched};
-use crate::call::Call;
+use crate::call::{Call, Limit};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
 use crate::memory::workers::Priority;
@@ -46,7 +46,7 @@ pub(in crate::snapshots) fn lists(id: &str, dir: &Dir) -> Result<Option<Checksum
 }
 
 /// A file that was built, beneath the directory that holds it, and the file of the payload that it is a copy of.
-pub(super) type Copied<'c> = (&'c Path, &'c Path);
+pub(in crate::snapshots) type Copied<'c> = (&'c Path, &'c Path);
 
 /// Reads the copies in `built` and compares them with what was captured: what the payload lost, and what the disk did
 /// not write, is found here. A file without checksums passes.
@@ -61,32 +61,45 @@ pub(super) fn copies(
     copied: &[Copied<'_>],
     call: &mut Call<'_>,
 ) -> Result<()> {
+    let sizes = copied.iter().filter_map(|(_, source)| checksums.file(source.to_str()?));
+    let total = sizes.map(|file| file.size_bytes).fold(0, u64::saturating_add);
+    let done = AtomicU64::new(0);
+    watched(call, &|| (done.load(Ordering::Relaxed).min(total), total), |limit| {
+        copies_within(hm, checksums, (guest, built), copied, &done, limit)
+    })
+}
+
+/// As [`copies`], of the payload and of what was built from it, telling no one but `done` how far it is.
+pub(in crate::snapshots) fn copies_within(
+    hm: &Hypeman,
+    checksums: &Checksums,
+    (guest, built): (&Dir, &Dir),
+    copied: &[Copied<'_>],
+    done: &AtomicU64,
+    limit: &Limit,
+) -> Result<()> {
     let known: Vec<_> = copied
         .iter()
         .filter_map(|(copy, source)| Some((copy.to_str()?, checksums.file(source.to_str()?)?)))
         .collect();
     let files: Vec<(&str, u64)> = known.iter().map(|(copy, expected)| (*copy, expected.size_bytes)).collect();
-    let total = files.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
-    let done = AtomicU64::new(0);
     let chunks = Chunks {
         guest: built,
         files: &files,
         chunk_bytes: checksums.chunk_bytes,
         threads: hm.threads(),
         priority: Priority::Normal,
-        done: &done,
+        done,
     };
-    watched(call, &|| (done.load(Ordering::Relaxed).min(total), total), |limit| {
-        chunks.each(limit, &|Place { file, chunk }, sum| {
-            let Some((_, expected)) = known.get(file) else { return Ok(()) };
-            if Some(sum?) == expected.chunk(chunk) {
-                return Ok(());
-            }
-            let start = chunk.saturating_mul(checksums.chunk_bytes);
-            let end = start.saturating_add(checksums.chunk_bytes).min(expected.size_bytes);
-            let why = format!("its bytes {start} to {end} are not what they were");
-            Err(damaged("", &guest.join(&expected.path), &why))
-        })
+    chunks.each(limit, &|Place { file, chunk }, sum| {
+        let Some((_, expected)) = known.get(file) else { return Ok(()) };
+        if Some(sum?) == expected.chunk(chunk) {
+            return Ok(());
+        }
+        let start = chunk.saturating_mul(checksums.chunk_bytes);
+        let end = start.saturating_add(checksums.chunk_bytes).min(expected.size_bytes);
+        let why = format!("its bytes {start} to {end} are not what they were");
+        Err(damaged("", &guest.join(&expected.path), &why))
     })
 }
 
@@ -114,7 +127,7 @@ pub(super) fn refuse_disguise(directory: &Dir, name: &Path) -> Result<()> {
 
 fn damaged(id: &str, path: &Path, why: &str) -> Error {
     let why = format!(
-        "{} is damaged: {why}; nothing was restored; `verify` tells all that is wrong with the snapshot",
+        "{} is damaged: {why}; nothing was made of it; `verify` tells all that is wrong with the snapshot",
         path.display()
     );
     let error = Error::new(Kind::Corrupt, why).at(path);

@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::compare::{copies, refuse_disguise};
 use super::moved::Moved;
+use super::owners::{keep_owner, keep_owners};
 use crate::call::{Call, Phase};
 use crate::copy::{Task, copy_all};
 use crate::error::{Error, Kind, Result};
@@ -14,7 +15,7 @@ use crate::hypervisor::CAPTURE_DIRECTORY;
 use crate::instances::Found;
 use crate::memory;
 use crate::store::checksums::Checksums;
-use crate::store::payload::Memory;
+use crate::store::payload::{Memory, check_depth};
 use crate::store::sidecar::OutsideDisk;
 use crate::sys::dir::{Dir, EntryKind};
 use crate::types::{RestoreSnapshot, RestoreTarget, Snapshot};
@@ -101,9 +102,15 @@ pub(super) fn targets(
             );
             return Err(Error::new(Kind::InvalidState, why).at(&path).about(&found.id));
         }
-        targets.push(Target::disk(path, &disk.payload));
+        // A link to it is a path of the host's choice, and stays.
+        targets.push(Target::disk(behind_links(&path), &disk.payload));
     }
     Ok(targets)
+}
+
+/// The file to which `path` leads.
+pub(super) fn behind_links(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// What is restored, and what it must be, as far as that is known.
@@ -214,6 +221,7 @@ fn walk<'d>(
     is_left_out: &dyn Fn(&Path) -> bool,
     tasks: &mut Vec<Copy<'d>>,
 ) -> Result<()> {
+    check_depth(guest, prefix)?;
     for entry in here.entries()? {
         let path = prefix.join(&entry.name);
         if is_left_out(&path) {
@@ -301,33 +309,4 @@ pub(in crate::snapshots) fn expand(
     )
     .map(drop)
     .map_err(|error| error.at(guest.join(&source)))
-}
-
-/// Gives each file the mode and the owner of the live one whose place it takes, so that the VMM's user can go on
-/// using it.
-fn keep_owners(live: &Path, built: &Dir) -> Result<()> {
-    keep_owner(live, &built.to_file()?)?;
-    for entry in built.entries()? {
-        let old = live.join(&entry.name);
-        match entry.kind {
-            EntryKind::Directory => keep_owners(&old, &built.dir(&entry.name)?)?,
-            EntryKind::File => keep_owner(&old, &built.read(&entry.name)?)?,
-            EntryKind::Symlink | EntryKind::Socket | EntryKind::Special => {}
-        }
-    }
-    Ok(())
-}
-
-fn keep_owner(live: &Path, built: &File) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(old) = live.symlink_metadata() else { return Ok(()) };
-    if old.is_symlink() {
-        return Ok(());
-    }
-    let failed = |e: std::io::Error| Error::io("set the owner and mode of what replaces", live, &e);
-    let now = built.metadata().map_err(failed)?;
-    if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
-        std::os::unix::fs::fchown(built, Some(old.uid()), Some(old.gid())).map_err(failed)?;
-    }
-    built.set_permissions(old.permissions()).map_err(failed)
 }

@@ -8,6 +8,7 @@ pub(super) mod copy;
 pub(super) mod exchange;
 pub(super) mod load;
 pub(super) mod moved;
+mod owners;
 pub(super) mod place;
 
 use self::compatible::Here;
@@ -72,7 +73,7 @@ pub(crate) fn restore(
             Instance { generation, ..found.with_state(state) }
         }
         RestoreTarget::Running => {
-            let waiting = with_socket(&found, request)?;
+            let waiting = with_socket(&found, request, &call)?;
             let mut vmm = load::connect(&waiting, &call)?;
             if !check::is_placed(store, &found, &snapshot, vmm.as_mut(), request, &call)? {
                 check(store, &found, &snapshot, Some(vmm.version()), request)?;
@@ -172,11 +173,11 @@ fn refuse_live(found: &Found, call: &Call<'_>) -> Result<()> {
 }
 
 /// The instance with the socket of the VMM that waits; no other VMM may run it.
-fn with_socket(found: &Found, request: &RestoreSnapshot) -> Result<Found> {
+fn with_socket(found: &Found, request: &RestoreSnapshot, call: &Call<'_>) -> Result<Found> {
     let mut waiting = found.clone();
     if let Some(socket) = &request.api_socket {
         if found.api_socket.as_ref() != Some(socket) {
-            let state = source(found, Call::default().limit())?;
+            let state = source(found, call.limit())?;
             if !matches!(state.state, InstanceState::Standby | InstanceState::Stopped)
                 && state.run_state != Some(RunState::NotStarted)
             {
@@ -185,7 +186,7 @@ fn with_socket(found: &Found, request: &RestoreSnapshot) -> Result<Found> {
                 return Err(Error::new(Kind::InvalidState, why).about(&found.id));
             }
         }
-        waiting.api_socket = Some(socket.clone());
+        waiting = waiting.at(socket.clone());
     }
     if waiting.api_socket.is_none() {
         let why = format!("instance {} has no API socket; name the one of the VMM that waits", found.id);

@@ -26,7 +26,7 @@ use crate::types::{HypervisorKind, PagerMetrics, ServeMemory, WorkingSet, new_id
 /// [`ServeMemory`], then [`Pager::wait`]). The same happens when this process ends. No guest ever reads a byte that it
 /// did not have: a page that cannot be read or is damaged is poisoned (Linux 6.6 and later), so that the VMM ends with
 /// a bus error when its guest touches it, and [`PagerMetrics::last_error`] says why; on older kernels the guest stands
-/// still there. Raw memory has no checksums at hand and is served as it is; `verify` compares it.
+/// still there. Raw memory is compared with its checksums as it is read; until those are made, it is served as it is.
 ///
 /// A VMM must keep its own descriptor of the userfaultfd, as Firecracker does.
 pub struct Pager {
