@@ -1,64 +1,41 @@
 //! Which instance a caller means, and all that is known of it without asking its VMM.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-use crate::store::registry::{ForkedFrom, Registration, ServerMetadata, unless_damaged};
-use crate::types::{CompressionConfig, Disk, HypervisorKind, Instance, InstanceState, Origin, Timestamp};
+use crate::store::registry::{Registration, ServerMetadata, unless_damaged};
+use crate::types::{Disk, Instance, InstanceState, Origin};
 
-/// An instance that was found, not yet asked for its state.
+/// An instance that was found, not yet asked for its state: what a registration says of it, or would say if the vendor's
+/// server had registered it.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) hypervisor: HypervisorKind,
-    pub(crate) created_at: Timestamp,
-    pub(crate) api_socket: Option<PathBuf>,
-    pub(crate) directory: Option<PathBuf>,
-    pub(crate) disks: Vec<Disk>,
-    pub(crate) compression: Option<CompressionConfig>,
-    pub(crate) forked_from: Option<ForkedFrom>,
-    pub(crate) staging_directory: Option<PathBuf>,
-    pub(crate) staging_directory_in_vmm: Option<PathBuf>,
-    pub(crate) exclusive_snapshots: bool,
+    registration: Registration,
     /// The vendor's metadata, where its server made the instance.
     pub(crate) server: Option<Box<(ServerMetadata, Value)>>,
 }
 
+impl Deref for Found {
+    type Target = Registration;
+
+    fn deref(&self) -> &Registration {
+        &self.registration
+    }
+}
+
 impl Found {
     pub(crate) fn registered(registration: Registration) -> Self {
-        let Registration {
-            id,
-            name,
-            hypervisor,
-            created_at,
-            api_socket,
-            directory,
-            disks,
-            compression,
-            forked_from,
-            staging_directory,
-            staging_directory_in_vmm,
-            exclusive_snapshots,
-        } = registration;
-        Self {
-            id,
-            name,
-            hypervisor,
-            created_at,
-            api_socket,
-            directory,
-            disks,
-            compression,
-            forked_from,
-            staging_directory,
-            staging_directory_in_vmm,
-            exclusive_snapshots,
-            server: None,
-        }
+        Self { registration, server: None }
+    }
+
+    /// The same, with the VMM at another socket.
+    pub(crate) fn at(mut self, api_socket: PathBuf) -> Self {
+        self.registration.api_socket = Some(api_socket);
+        self
     }
 
     fn of_server(store: &Store, metadata: ServerMetadata, whole: Value) -> Self {
@@ -67,7 +44,7 @@ impl Found {
         let overlays = (metadata.volumes.iter().flatten())
             .map(|volume| directory.join("vol-overlays").join(format!("{}.raw", volume.volume_id)));
         let disks = [directory.join("overlay.raw")].into_iter().chain(overlays).filter(|path| path.is_file());
-        Self {
+        let registration = Registration {
             id: metadata.id.clone(),
             name: metadata.name.clone(),
             hypervisor: metadata.hypervisor_type.clone(),
@@ -80,12 +57,12 @@ impl Found {
             staging_directory: None,
             staging_directory_in_vmm: None,
             exclusive_snapshots: false,
-            server: Some(Box::new((metadata, whole))),
-        }
+        };
+        Self { registration, server: Some(Box::new((metadata, whole))) }
     }
 
     pub(crate) fn with_state(self, state: InstanceState) -> Instance {
-        let Self {
+        let Registration {
             id,
             name,
             hypervisor,
@@ -98,9 +75,8 @@ impl Found {
             staging_directory_in_vmm,
             exclusive_snapshots: _,
             forked_from: _,
-            server,
-        } = self;
-        let origin = if server.is_some() { Origin::Server } else { Origin::Registered };
+        } = self.registration;
+        let origin = if self.server.is_some() { Origin::Server } else { Origin::Registered };
         Instance {
             id,
             name,
@@ -173,6 +149,7 @@ pub(crate) fn find(store: &Store, wanted: &str) -> Result<Found> {
     }
     // Damage is told of the one that is asked for by its id, and passed over in all others.
     store.server_metadata(wanted).map_err(|error| error.about(wanted))?;
+    store.registration(wanted).map_err(|error| error.about(wanted))?;
     let mut all = all(store)?;
     let exact =
         all.iter().position(|one| one.id == wanted).or_else(|| all.iter().position(|one| one.name == wanted));
@@ -192,5 +169,28 @@ pub(crate) fn find(store: &Store, wanted: &str) -> Result<Found> {
             format!("ambiguous: {several} instances match {wanted:?}, use the full id"),
         )
         .about(wanted)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Hypeman, Kind};
+
+    #[test]
+    fn a_damaged_registration_is_told_of_when_it_is_asked_for_by_its_id_and_hides_no_other() {
+        let temp = tempfile::tempdir().unwrap();
+        let hm = Hypeman::open(temp.path()).unwrap();
+        let good = hm.instances().register(&crate::RegisterInstance::new("good", "qemu")).unwrap();
+        let instances = temp.path().join("snapshots/.libhypeman/instances");
+        std::fs::write(instances.join("damaged.json"), "{").unwrap();
+        let refused = hm.instances().get("damaged").unwrap_err();
+        assert_eq!(refused.kind(), Kind::Corrupt, "{refused}");
+        assert!(refused.message().contains("damaged.json"), "{refused}");
+        assert_eq!(hm.instances().get(&good.id).unwrap().name, "good");
+        hm.instances().unregister("damaged").unwrap();
+        for gone in ["damaged", "none"] {
+            assert_eq!(hm.instances().get(gone).unwrap_err().kind(), Kind::NotFound);
+        }
+        assert_eq!(hm.instances().get("../good").unwrap_err().kind(), Kind::NotFound);
     }
 }

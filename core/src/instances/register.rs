@@ -133,6 +133,15 @@ fn check_paths(store: &Store, request: &RegisterInstance) -> Result<()> {
             );
         }
     }
+    let snapshots = real(&store.path().join("snapshots"));
+    for path in request.directory.iter().chain(request.disks.iter().map(|disk| &disk.path)) {
+        if real(path).starts_with(&snapshots) {
+            return refuse(
+                path,
+                "it lies among the snapshots, which a VM must not change; restore or fork one",
+            );
+        }
+    }
     if let Some(staging) = &request.staging_directory {
         match staging.metadata() {
             Ok(metadata) if metadata.is_dir() => {}
@@ -161,4 +170,29 @@ fn check_paths(store: &Store, request: &RegisterInstance) -> Result<()> {
         return refuse(socket, "the API socket must be a socket");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::{Disk, Hypeman, Kind, RegisterInstance};
+
+    #[test]
+    fn what_is_stored_is_no_place_for_a_vm() {
+        let temp = tempfile::tempdir().unwrap();
+        let hm = Hypeman::open(temp.path()).unwrap();
+        let stored = temp.path().join("snapshots/a/guest");
+        fs::create_dir_all(&stored).unwrap();
+        fs::write(stored.join("overlay.raw"), "disk").unwrap();
+        let disk = Disk { path: stored.join("overlay.raw"), readonly: false };
+        for vm in [
+            RegisterInstance { directory: Some(stored.clone()), ..RegisterInstance::new("web", "qemu") },
+            RegisterInstance { disks: vec![disk], ..RegisterInstance::new("web", "qemu") },
+        ] {
+            let refused = hm.instances().register(&vm).unwrap_err();
+            assert_eq!(refused.kind(), Kind::InvalidRequest, "{refused}");
+            assert!(refused.message().contains("among the snapshots"), "{refused}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{Store, json};
 use crate::error::{Error, Kind, Result};
-use crate::types::{CompressionConfig, Disk, HypervisorKind, Timestamp};
+use crate::types::{CompressionConfig, Disk, HypervisorKind, Timestamp, is_safe_id};
 
 /// A registered instance, as on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,8 +104,10 @@ impl Store {
         Ok(found)
     }
 
-    fn registration(&self, id: &str) -> Result<Option<Registration>> {
-        let instances = &self.private()?.instances;
+    /// The instance that is registered as `id`, if there is one.
+    pub(crate) fn registration(&self, id: &str) -> Result<Option<Registration>> {
+        let Some(private) = self.private.as_ref().filter(|_| is_safe_id(id)) else { return Ok(None) };
+        let instances = &private.instances;
         let name = format!("{id}.json");
         let Some(file) = instances.read_if_any(&name)? else { return Ok(None) };
         let path = instances.join(&name);
