@@ -18,8 +18,11 @@ pub(super) const CONFIG: &str = "config.json";
 pub(super) const STATE: &str = "state.json";
 pub(super) const MEMORY: &str = "memory-ranges";
 
-/// Far more than the state of a VM with a thousand processors.
-pub(super) const JSON_BYTES: u64 = 256 << 20;
+/// More than the state of a VM with a thousand processors.
+pub(super) const STATE_BYTES: u64 = 64 << 20;
+
+/// More than any configuration, all of which is taken apart, which takes many times as much memory.
+const CONFIG_BYTES: u64 = 4 << 20;
 
 /// A snapshot in which nothing obvious is amiss.
 #[derive(Debug)]
@@ -148,8 +151,14 @@ fn open(directory: &Path, opened: &File, name: &str) -> Result<(PathBuf, File)> 
 /// The path and the text of the file `name`.
 pub(super) fn read(directory: &Path, opened: &File, name: &str) -> Result<(PathBuf, Vec<u8>)> {
     let (path, file) = open(directory, opened, name)?;
+    let most = if name == CONFIG { CONFIG_BYTES } else { STATE_BYTES };
     let mut text = Vec::new();
-    file.take(JSON_BYTES).read_to_end(&mut text).map_err(|e| Error::io("read", &path, &e))?;
+    file.take(most + 1).read_to_end(&mut text).map_err(|e| Error::io("read", &path, &e))?;
+    if text.len() as u64 > most {
+        let message =
+            format!("{} is larger than {} MiB: {NAME} did not write it", path.display(), most >> 20);
+        return Err(Error::new(Kind::Corrupt, message).at(path));
+    }
     Ok((path, text))
 }
 

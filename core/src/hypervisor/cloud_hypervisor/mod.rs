@@ -52,6 +52,13 @@ pub(super) fn relocate(instance: &Dir, moved: &[(PathBuf, PathBuf)]) -> Result<(
     image.create_new(CONFIG)?.write_all(text.as_bytes()).map_err(|e| Error::io("write", path, &e))
 }
 
+/// The ranges of guest-physical addresses in the memory file in `image`, in its order: (address, bytes).
+pub(super) fn memory_ranges(image: &Dir) -> Result<Vec<(u64, u64)>> {
+    let (path, state) = image::read(image.path(), &image.to_file()?, image::STATE)?;
+    let memory = image::GuestMemory::parse(&state).map_err(|e| image::unreadable(&path, &e))?;
+    Ok(memory.ranges.into_iter().map(|range| (range.gpa, range.length)).collect())
+}
+
 /// A conversation with one cloud-hypervisor.
 #[derive(Debug)]
 pub(super) struct CloudHypervisor {

@@ -30,6 +30,9 @@ const LOOK: Duration = Duration::from_millis(1);
 /// How long a migration that was begun may take until it connects, before it is asked after.
 const CONNECTS_WITHIN: Duration = Duration::from_millis(100);
 
+/// More than a VM has, each with a descriptor of ours.
+const MOST_SLOTS: usize = 256;
+
 /// A migration to us.
 #[derive(Debug)]
 pub(in super::super) struct Handover {
@@ -171,7 +174,7 @@ impl Handover {
         loop {
             wire.confirm(limit)?;
             match wire.request(limit)? {
-                (Command::MemoryFd, 4) => slots.extend([wire.memory(limit)?]),
+                (Command::MemoryFd, 4) if slots.len() < MOST_SLOTS => slots.extend([wire.memory(limit)?]),
                 (Command::Config, bytes) => {
                     let text = wire.payload(bytes, limit)?;
                     let config: MigrationConfig = serde_json::from_slice(&text)

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::super::NAME;
-use super::super::image::JSON_BYTES;
+use super::super::image::STATE_BYTES;
 use crate::call::Limit;
 use crate::error::{Error, Kind, Result};
 use crate::sys::socket::{self, is_tick};
@@ -81,7 +81,7 @@ impl Wire {
 
     /// The payload of a request.
     pub(crate) fn payload(&self, bytes: u64, limit: &Limit) -> Result<Vec<u8>> {
-        if bytes > JSON_BYTES {
+        if bytes > STATE_BYTES {
             return Err(self.fault(&format!("announced a text of {bytes} bytes")));
         }
         // Grows as it comes: what is announced may never be sent.
