@@ -116,10 +116,10 @@ pub const HYPEMAN_TIMEOUT_AT_ONCE: u64 = u64::MAX;
 /// `given` is NULL or valid options, whose token is NULL or valid, and whose callback may be called with `user` on
 /// this thread until the call returns.
 pub(crate) unsafe fn call<'c>(given: *const CallOptions) -> Result<hypeman_core::Call<'c>> {
-    // SAFETY: what the caller promises.
+    // SAFETY: the caller promises options that are NULL or valid.
     let CallOptions { struct_size: _, timeout_ms, cancel, progress, user } = unsafe { options::read(given) }?;
     let mut call = hypeman_core::Call::default();
-    // SAFETY: what the caller promises.
+    // SAFETY: the caller promises a token that is NULL or valid; it is looked at here alone, and cloned.
     if let Some(cancel) = unsafe { cancel.as_ref() } {
         call = call.cancel(&cancel.0);
     }

@@ -14,6 +14,7 @@ use crate::results::Record;
 pub struct Outcome<T>(pub Result<T>);
 
 impl<T: ToNapiValue> ToNapiValue for Outcome<T> {
+    // Unsafe by its trait: whoever calls it promises that `env` is of this thread, as every method of a record wants.
     unsafe fn to_napi_value(env: sys::napi_env, Self(outcome): Self) -> napi::Result<sys::napi_value> {
         let record = Record::new(env)?;
         let record = match outcome {

@@ -18,6 +18,7 @@ use napi::{Env, Property, PropertyAttributes, sys};
 pub struct Js<T>(pub T);
 
 impl<T: Fields> ToNapiValue for Js<T> {
+    // Unsafe by its trait: whoever calls it promises that `env` is of this thread, as every method of a record wants.
     unsafe fn to_napi_value(env: sys::napi_env, Self(value): Self) -> napi::Result<sys::napi_value> {
         Ok(value.fields(Record::new(env)?)?.finish())
     }
@@ -162,7 +163,7 @@ pub struct Bytes(pub Vec<u8>);
 
 impl ToNapiValue for Bytes {
     unsafe fn to_napi_value(env: sys::napi_env, Self(bytes): Self) -> napi::Result<sys::napi_value> {
-        // SAFETY: `env` is the environment of this very call, and this is its thread.
+        // SAFETY: what our own caller promises: `env` is the environment of this very call, and this is its thread.
         unsafe { Uint8Array::to_napi_value(env, Uint8Array::new(bytes)) }
     }
 }
