@@ -199,8 +199,12 @@ pub fn ten_cloud_hypervisors_of_one_snapshot_each_count_on_from_one_pager() {
     for (waiting, directory) in &forks {
         let went_on = waiting.tick_in(directory, captured);
         assert!(went_on.ticks <= captured + 16, "captured at {captured}: {went_on:?}");
-        assert_eq!(waiting.tick_in(directory, went_on.ticks + FULL_CHECK).wrong, 0);
+        assert_eq!(went_on.wrong, 0);
     }
+    // Each has a life of its own: those that stand keep no other.
+    let ((runs, directory), stand) = forks.split_first().expect("there are ten");
+    stand.iter().for_each(|(waiting, _)| waiting.pause());
+    assert_eq!(runs.tick_in(directory, captured + FULL_CHECK).wrong, 0);
     pager.wait(Call::default().timeout(Duration::from_secs(120))).unwrap();
     let metrics = pager.metrics().unwrap();
     assert_eq!((metrics.vms_seen, metrics.vms_whole, metrics.errors), (10, 10, 0), "{metrics:?}");

@@ -112,8 +112,7 @@ impl Asking {
     }
 
     fn give_with(&self, asked: &Range<u64>, shared: &Shared, spare: &mut Vec<u8>) -> Result<()> {
-        let is_whole =
-            asked.start.is_multiple_of(SMALL_PAGE_BYTES) && asked.end.is_multiple_of(SMALL_PAGE_BYTES);
+        let is_whole = [asked.start, asked.end].iter().all(|end| end.is_multiple_of(SMALL_PAGE_BYTES));
         let found = self.regions.iter().find_map(|region| {
             let first = region.page_at(asked.start)?;
             let end = first.checked_add((asked.end - asked.start) / SMALL_PAGE_BYTES)?;
