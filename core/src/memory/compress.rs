@@ -1,7 +1,7 @@
 //! Compresses a memory image in parallel, and proves that it did before anyone removes the image.
 //!
-//! Threads take pieces of the image in order, encode them alone, wait for their turn only to learn where their bytes
-//! go, and write while others encode. Runs of zeros become one frame across pieces. Nothing here grows with the image.
+//! Threads take pieces of the image in order, encode them alone, hand them in to learn where their bytes go, and write
+//! while others encode. Runs of zeros become one frame across pieces. Nothing here grows with the image.
 //!
 //! The proof has two halves: each frame is decoded and compared with its memory as soon as it is made, while both are
 //! in the cache of the CPU; and everything that was written is read back and compared with what was made.
@@ -19,7 +19,7 @@ use super::file::{
 use super::format;
 use super::frames::Frames;
 use super::index::{self, Fingerprint, MAX_FRAMES};
-use super::order::{Order, Turns};
+use super::order::{Order, Ready, Turns};
 use super::pass::{Pass, Purpose};
 use super::pieces::Pieces;
 use super::workers::{self, Crew, Priority};
@@ -89,7 +89,12 @@ pub(super) fn write(
         settings,
         raw_bytes,
         pieces: Mutex::new(Pieces::new(raw, body_bytes, frame_bytes)),
-        order: Order::new(out, settings.algorithm, index::Writer::new(out, head.len() as u64, staging)),
+        order: Order::new(
+            out,
+            settings.algorithm,
+            index::Writer::new(out, head.len() as u64, staging),
+            threads,
+        ),
         done: AtomicU64::new(0),
         progress,
     };
@@ -161,14 +166,19 @@ impl Job<'_> {
         let mut batch = Batch::new(self.settings)?;
         loop {
             crew.check()?;
+            if !self.order.wait_for_room() {
+                break;
+            }
             let piece = self.pieces.lock().unwrap_or_else(PoisonError::into_inner).next()?;
             let Some(piece) = piece else { break };
             batch.fill(self.raw, &piece, crew)?;
-            let Some(at) = self.order.place(piece.number, &batch, || crew.check())? else { break };
-            write_compressed(self.out, batch.stored(), at)?;
-            drop_cache(self.raw, piece.data());
-            let done = self.done.fetch_add(piece.bytes(), Ordering::Relaxed) + piece.bytes();
-            (self.progress)(done, self.raw_bytes);
+            let Some(ready) = self.order.hand_in(&piece, &batch, || crew.check())? else { break };
+            for Ready { at, piece, stored } in ready {
+                write_compressed(self.out, stored.as_deref().unwrap_or(batch.stored()), at)?;
+                drop_cache(self.raw, piece.data());
+                let done = self.done.fetch_add(piece.bytes(), Ordering::Relaxed) + piece.bytes();
+                (self.progress)(done, self.raw_bytes);
+            }
         }
         turns.end();
         Ok(())

@@ -1,19 +1,46 @@
 //! Gives batches their place in the file, in the order of their pieces, and joins the zeros between them.
+//!
+//! No thread waits for its turn: a batch that is too early is left here, and whoever has the one before it places both. On
+//! a host with other work every wait costs a turn of the scheduler.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::batch::{Batch, encoded};
 use super::file::write_compressed;
 use super::format;
 use super::index::{self, Encoded};
+use super::pieces::Piece;
 use crate::error::Result;
 use crate::types::Algorithm;
 
-/// Where the threads of a compression take turns.
+/// Batches that may be left here for each thread: bounds what they hold.
+const EARLY_PER_THREAD: usize = 2;
+
+/// Where the batches of all threads come together.
 pub(super) struct Order<'f> {
     placed: Mutex<Placed<'f>>,
-    turn: Condvar,
+    most_early: usize,
+    has_room: Condvar,
+}
+
+/// A batch that came before its turn.
+struct Early {
+    piece: Piece,
+    zeros_before: u64,
+    frames: Vec<Encoded>,
+    zeros_after: u64,
+    stored: Vec<u8>,
+}
+
+/// A batch that has its place, and has to be written there.
+pub(super) struct Ready {
+    pub(super) at: u64,
+    pub(super) piece: Piece,
+    /// Its bytes; those of the batch that was handed in are still in that.
+    pub(super) stored: Option<Vec<u8>>,
 }
 
 /// What has its place.
@@ -23,6 +50,7 @@ struct Placed<'f> {
     /// The number of the piece whose turn it is.
     next: u64,
     is_abandoned: bool,
+    early: BTreeMap<u64, Early>,
     /// Zeros that wait for data, or for the end, to become frames.
     zeros: u64,
     index: index::Writer<'f>,
@@ -30,47 +58,68 @@ struct Placed<'f> {
 
 impl<'f> Order<'f> {
     /// Frames will go to `out` as `index` says.
-    pub(super) fn new(out: &'f File, algorithm: Algorithm, index: index::Writer<'f>) -> Self {
-        let placed = Placed { out, algorithm, next: 0, is_abandoned: false, zeros: 0, index };
-        Self { placed: Mutex::new(placed), turn: Condvar::new() }
+    pub(super) fn new(
+        out: &'f File,
+        algorithm: Algorithm,
+        index: index::Writer<'f>,
+        threads: NonZeroUsize,
+    ) -> Self {
+        let early = BTreeMap::new();
+        let placed = Placed { out, algorithm, next: 0, is_abandoned: false, early, zeros: 0, index };
+        let most_early = threads.get().saturating_mul(EARLY_PER_THREAD);
+        Self { placed: Mutex::new(placed), most_early, has_room: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Placed<'f>> {
         self.placed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for the turn of piece `number` and returns where the frames of `batch` have to be written; `None` where
-    /// that turn will never come, because another thread failed.
-    pub(super) fn place(
+    /// Waits until another batch may come early, to be called before a piece is taken: so whoever has the piece that all
+    /// others wait for never waits itself. `false` where a thread failed.
+    pub(super) fn wait_for_room(&self) -> bool {
+        let waits = |placed: &mut Placed<'_>| placed.early.len() >= self.most_early && !placed.is_abandoned;
+        let placed = self.has_room.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
+        !placed.is_abandoned
+    }
+
+    /// Takes in the batch of a piece, and returns all that has its place now and has to be written by the caller; `None`
+    /// where another thread failed.
+    pub(super) fn hand_in(
         &self,
-        number: u64,
+        piece: &Piece,
         batch: &Batch,
         check: impl Fn() -> Result<()>,
-    ) -> Result<Option<u64>> {
-        let waits = |placed: &mut Placed<'_>| placed.next != number && !placed.is_abandoned;
-        let mut placed = self.turn.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
+    ) -> Result<Option<Vec<Ready>>> {
+        let mut placed = self.lock();
         if placed.is_abandoned {
             return Ok(None);
         }
-        placed.zeros += batch.zeros_before;
-        if !batch.frames.is_empty() {
-            placed.flush_zeros(check)?;
+        if placed.next != piece.number {
+            let early = Early {
+                piece: *piece,
+                zeros_before: batch.zeros_before,
+                frames: batch.frames.clone(),
+                zeros_after: batch.zeros_after,
+                stored: batch.stored().to_vec(),
+            };
+            placed.early.insert(piece.number, early);
+            return Ok(Some(Vec::new()));
         }
-        let at = placed.index.end();
-        for frame in &batch.frames {
-            placed.index.push(frame)?;
+        let at = placed.place(batch.zeros_before, &batch.frames, batch.zeros_after, &check)?;
+        let mut ready = vec![Ready { at, piece: *piece, stored: None }];
+        while let Some(early) = placed.take_next() {
+            let at = placed.place(early.zeros_before, &early.frames, early.zeros_after, &check)?;
+            ready.push(Ready { at, piece: early.piece, stored: Some(early.stored) });
         }
-        placed.zeros += batch.zeros_after;
-        placed.next += 1;
         drop(placed);
-        self.turn.notify_all();
-        Ok(Some(at))
+        self.has_room.notify_all();
+        Ok(Some(ready))
     }
 
-    /// Ends every wait for a turn.
+    /// Ends every wait.
     fn abandon(&self) {
         self.lock().is_abandoned = true;
-        self.turn.notify_all();
+        self.has_room.notify_all();
     }
 
     /// After the last piece: writes the zeros that still wait, and returns the index of all frames.
@@ -82,6 +131,29 @@ impl<'f> Order<'f> {
 }
 
 impl Placed<'_> {
+    fn take_next(&mut self) -> Option<Early> {
+        self.early.remove(&self.next)
+    }
+
+    /// Gives the batch whose turn it is its place.
+    fn place(
+        &mut self,
+        zeros_before: u64,
+        frames: &[Encoded],
+        zeros_after: u64,
+        check: &impl Fn() -> Result<()>,
+    ) -> Result<u64> {
+        self.zeros += zeros_before;
+        if !frames.is_empty() {
+            self.flush_zeros(check)?;
+        }
+        let at = self.index.end();
+        frames.iter().try_for_each(|frame| self.index.push(frame))?;
+        self.zeros += zeros_after;
+        self.next += 1;
+        Ok(at)
+    }
+
     fn flush_zeros(&mut self, check: impl Fn() -> Result<()>) -> Result<()> {
         let most = format::max_zero_bytes(self.algorithm);
         let mut stored = Vec::new();
@@ -107,8 +179,8 @@ impl Placed<'_> {
     }
 }
 
-/// Abandons an order when it is dropped before [`Turns::end`]: a thread that failed or panicked never takes its turn,
-/// and no other may wait for it.
+/// Abandons an order when it is dropped before [`Turns::end`]: the piece of a thread that failed or panicked never comes,
+/// and no other thread may wait for it.
 pub(super) struct Turns<'o, 'f>(Option<&'o Order<'f>>);
 
 impl<'o, 'f> Turns<'o, 'f> {
@@ -116,7 +188,7 @@ impl<'o, 'f> Turns<'o, 'f> {
         Self(Some(order))
     }
 
-    /// This thread has placed everything that it took.
+    /// This thread has handed in everything that it took, and written what it had to.
     pub(super) fn end(mut self) {
         self.0 = None;
     }
