@@ -108,9 +108,10 @@ pub(super) fn targets(
     Ok(targets)
 }
 
-/// The file to which `path` leads.
+/// The file to which `path` leads, if that is a link itself. Links on the way to it stay: what they lead to is the
+/// host's to change, before a restore that was cut off is recovered, too.
 pub(super) fn behind_links(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+    if path.is_symlink() { path.canonicalize().unwrap_or_else(|_| path.to_owned()) } else { path.to_owned() }
 }
 
 /// What is restored, and what it must be, as far as that is known.
