@@ -378,7 +378,9 @@ fn compress(say: &mut Say) {
     for (snapshot, algorithm) in all.iter().zip(["zstd", "lz4"]) {
         say.say(Mark::Compressing { id: snapshot.id.clone() });
         hm.snapshots().compress(&snapshot.id, Some(&CompressionConfig::with(algorithm, Some(1)))).unwrap();
-        settled(say, &snapshot.id, true);
+        // From here on it is promised: whoever opens the data directory next compresses it.
+        say.say(Mark::Settled { id: snapshot.id.clone(), compressed: true });
+        settle();
     }
     hm.close();
 }

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use hypeman_tests::guest;
 use hypeman_tests::language::{Language, Runner};
@@ -78,6 +80,13 @@ pub fn a_host_in_c_brings_its_vm_back_from_the_newest_checkpoint() {
     let mut host = start(root.path(), &vm_directory, &serial);
     let first = pid(&host.says("running"));
     let taken: Vec<_> = (0..4).map(|_| host.says("checkpoint")).collect();
+    // So that there is something that the checkpoint does not have.
+    let then = ticks_of(&serial).len();
+    let began = Instant::now();
+    while ticks_of(&serial).len() <= then + 2 {
+        assert!(began.elapsed() < Duration::from_secs(60), "the guest does not count");
+        sleep(Duration::from_millis(5));
+    }
 
     kill(first, Signal::SIGKILL).unwrap();
     let second = pid(&host.says("running"));
