@@ -162,6 +162,7 @@ impl Fields for BTreeMap<String, String> {
 pub struct Bytes(pub Vec<u8>);
 
 impl ToNapiValue for Bytes {
+    // Unsafe by its trait, as above.
     unsafe fn to_napi_value(env: sys::napi_env, Self(bytes): Self) -> napi::Result<sys::napi_value> {
         // SAFETY: what our own caller promises: `env` is the environment of this very call, and this is its thread.
         unsafe { Uint8Array::to_napi_value(env, Uint8Array::new(bytes)) }
