@@ -38,6 +38,18 @@ enum Needs {
     Nothing,
 }
 
+impl Needs {
+    /// The VMM of the story: the stories of one are run by `cargo test --test e2e qemu::`.
+    fn vmm(self) -> &'static str {
+        match self {
+            Self::Qemu | Self::QemuAndRoot | Self::QemuWithMappedRam => "qemu",
+            Self::CloudHypervisor | Self::CloudHypervisorAndRoot => "cloud_hypervisor",
+            Self::Firecracker | Self::FirecrackerAndRoot => "firecracker",
+            Self::Nothing => "none",
+        }
+    }
+}
+
 type Story = (&'static str, Needs, fn());
 
 macro_rules! stories {
@@ -108,24 +120,26 @@ fn main() -> ExitCode {
     if crash::play_role() || jail::play_role() {
         return ExitCode::SUCCESS;
     }
-    let trials = STORIES.iter().copied().map(|(name, needs, story)| match missing(needs) {
-        None => Trial::test(name, move || {
-            story();
-            Ok(())
-        }),
-        Some((what, reason)) if required(what) => Trial::test(name, move || Err(Failed::from(reason))),
-        Some((_, reason)) => {
-            writeln!(std::io::stderr(), "SKIP {name}: {reason}").expect("stderr takes a line");
-            Trial::test(name, || Ok(())).with_ignored_flag(true)
+    let trials = STORIES.iter().copied().map(|(name, needs, story)| {
+        let name = format!("{}::{name}", needs.vmm());
+        match missing(needs) {
+            None => Trial::test(name, move || {
+                story();
+                Ok(())
+            }),
+            Some((what, reason)) if required(what) => Trial::test(name, move || Err(Failed::from(reason))),
+            Some((_, reason)) => {
+                writeln!(std::io::stderr(), "SKIP {name}: {reason}").expect("stderr takes a line");
+                Trial::test(name, || Ok(())).with_ignored_flag(true)
+            }
         }
     });
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }
 
 fn missing(needs: Needs) -> Option<(&'static str, &'static str)> {
-    let qemu = matches!(needs, Needs::Qemu | Needs::QemuAndRoot | Needs::QemuWithMappedRam);
-    let firecracker = matches!(needs, Needs::Firecracker | Needs::FirecrackerAndRoot);
-    let cloud_hypervisor = matches!(needs, Needs::CloudHypervisor | Needs::CloudHypervisorAndRoot);
+    let (qemu, firecracker, cloud_hypervisor) =
+        (needs.vmm() == "qemu", needs.vmm() == "firecracker", needs.vmm() == "cloud_hypervisor");
     let root =
         matches!(needs, Needs::QemuAndRoot | Needs::FirecrackerAndRoot | Needs::CloudHypervisorAndRoot);
     if firecracker && hypeman_tests::firecracker::program().is_none() {

@@ -11,7 +11,7 @@ use crate::{Result, root, target};
 
 /// Beneath `core/src`.
 const LOOKED_AT: [&str; 5] =
-    ["store", "snapshots/recover.rs", "snapshots/verify.rs", "snapshots/restore", "sys/dir.rs"];
+    ["store", "snapshots/recover.rs", "snapshots/verify.rs", "snapshots/restore", "sys/dir"];
 
 const CORE: [&str; 3] = ["--package=hypeman-core", "--lib", "--tests"];
 const HARNESSES: [&str; 3] = ["--package=hypeman-tests", "--test=crash", "--test=hostile"];

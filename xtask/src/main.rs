@@ -6,6 +6,7 @@ mod bench;
 mod coverage;
 mod demo;
 mod dist;
+mod newer_qemu;
 mod packages;
 mod program;
 mod release;

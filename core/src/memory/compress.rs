@@ -3,8 +3,9 @@
 //! Threads take pieces of the image in order, encode them alone, hand them in to learn where their bytes go, and write
 //! while others encode. Runs of zeros become one frame across pieces. Nothing here grows with the image.
 //!
-//! The proof has two halves: each frame is decoded and compared with its memory as soon as it is made, while both are
-//! in the cache of the CPU; and everything that was written is read back and compared with what was made.
+//! The proof has two halves: frames are decoded and compared with their memory as soon as they are made, while both are
+//! in the cache of the CPU (each, or at the fastest levels some of them, [`format::frames_per_proof`]); and everything that
+//! was written is read back and compared with what was made.
 
 use std::fs::File;
 use std::num::NonZeroUsize;
@@ -28,8 +29,8 @@ use crate::error::{Error, Kind, Result};
 use crate::sys::sparse::drop_cache;
 use crate::types::CompressionSettings;
 
-/// Compresses `raw` into the empty file `out` on `threads` threads of low priority, checks each frame against `raw`,
-/// and reads back what it wrote. Does not fsync. Drops `raw` from the page cache as it goes.
+/// Compresses `raw` into the empty file `out` on `threads` threads of low priority, checks frames against `raw`, and reads
+/// back all it wrote. Does not fsync. Drops `raw` from the page cache as it goes.
 ///
 /// `progress` is told bytes done and bytes in all, by any of the threads, and not always in order. The contents of
 /// `out` are undefined after an error; a cancel is obeyed within one frame.

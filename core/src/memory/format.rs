@@ -25,6 +25,19 @@ pub(super) fn stored_bound(algorithm: Algorithm, raw_bytes: usize) -> usize {
     }
 }
 
+/// One frame in this many is decoded and compared with its memory as soon as it is made.
+///
+/// Where encoding is slow every one is. Where it is fast, decoding all would take a quarter to a third more CPU time; a codec
+/// or a CPU that is at fault is at fault often, and the checksums of both sides are in each frame and in the index
+/// anyway (docs/performance.md has the measurement).
+pub(super) fn frames_per_proof(settings: CompressionSettings) -> u64 {
+    let is_fast = match settings.algorithm {
+        Algorithm::Zstd => settings.level <= zstd::LAST_FAST_LEVEL,
+        Algorithm::Lz4 => settings.level < lz4::FIRST_HIGH_LEVEL,
+    };
+    if is_fast { 16 } else { 1 }
+}
+
 /// How much of the front of a frame is decoded where bytes before `wanted` are needed: what costs no more than those alone.
 pub(super) fn front_bytes(algorithm: Algorithm, wanted: usize) -> usize {
     match algorithm {

@@ -35,6 +35,7 @@ pub(crate) mod locks;
 mod names;
 pub(crate) mod payload;
 pub(crate) mod record;
+mod records;
 pub(crate) mod registry;
 pub(crate) mod sidecar;
 pub(crate) mod staging;

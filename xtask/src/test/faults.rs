@@ -4,12 +4,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::{Outcome, run_cargo_tests};
+use super::{Outcome, cargo_test, count, counts};
 use crate::{Result, target};
 
 /// Runs the test program `name`: the deliberate faults of that name.
 pub fn tests(name: &str, is_long: bool) -> Result<Outcome> {
-    run_cargo_tests(&["--package=hypeman-tests", &format!("--test={name}")], is_long)
+    let mut command = cargo_test(&["--package=hypeman-tests", &format!("--test={name}")])?;
+    if is_long {
+        command.env("HYPEMAN_LONG", "1");
+    }
+    count(command, counts::of_cargo)
 }
 
 /// Forgets the reports of an earlier run.

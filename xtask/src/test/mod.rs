@@ -2,11 +2,12 @@
 
 mod counts;
 mod darwin;
+mod drift;
 mod faults;
-mod nightly;
 mod packages;
 mod readme;
 mod snippets;
+mod tools;
 
 use std::ffi::OsString;
 use std::fs;
@@ -19,7 +20,7 @@ use std::time::Instant;
 use counts::Counts;
 
 use crate::program::{Run, cargo, program, shown};
-use crate::{Result, demo, root, setup};
+use crate::{Result, demo, newer_qemu, root, setup};
 
 struct Stage {
     name: &'static str,
@@ -48,15 +49,15 @@ impl From<Counts> for Outcome {
 }
 
 /// In the order in which a broken change is found soonest. Whatever `setup` cannot do, the others miss.
-const STAGES: [Stage; 19] = [
+const STAGES: [Stage; 21] = [
     Stage { name: "setup", run: |_| setup::setup().map(|()| Counts::ONE_PASSED.into()) },
     Stage { name: "fmt", run: |_| check(cargo().args(["fmt", "--all", "--check"])) },
     Stage { name: "clippy", run: |_| check(cargo().args(CLIPPY)) },
     Stage { name: "darwin", run: darwin::darwin },
     Stage { name: "doc", run: |_| check(cargo().args(DOC).env("RUSTDOCFLAGS", "-D warnings")) },
-    Stage { name: "rust", run: |_| cargo_tests(&RUST) },
+    Stage { name: "rust", run: |_| rust_tests() },
     Stage { name: "conformance", run: |_| cargo_tests(&CONFORMANCE) },
-    Stage { name: "e2e", run: |_| cargo_tests(&["--package=hypeman-tests", "--test=e2e"]) },
+    Stage { name: "e2e", run: |_| e2e_tests() },
     Stage { name: "crash", run: |is_long| faults::tests("crash", is_long) },
     Stage { name: "hostile", run: |is_long| faults::tests("hostile", is_long) },
     Stage { name: "python", run: |_| count(pytest("bindings/python")?, counts::of_pytest) },
@@ -65,13 +66,15 @@ const STAGES: [Stage; 19] = [
     Stage { name: "readme", run: |_| readme::readme().map(Outcome::from) },
     Stage { name: "demo", run: |_| demo_holds() },
     Stage { name: "dist", run: |_| packages::packages() },
-    Stage { name: "miri", run: |_| nightly::miri() },
-    Stage { name: "tsan", run: |_| nightly::tsan() },
-    Stage { name: "fuzz", run: |_| nightly::fuzz() },
+    Stage { name: "drift", run: |_| drift::drift() },
+    Stage { name: "deny", run: |_| tools::deny() },
+    Stage { name: "miri", run: |_| tools::miri() },
+    Stage { name: "tsan", run: |_| tools::tsan() },
+    Stage { name: "fuzz", run: |_| tools::fuzz() },
 ];
 
 /// These take too long for every change.
-const LONG: [&str; 4] = ["dist", "miri", "tsan", "fuzz"];
+const LONG: [&str; 6] = ["dist", "drift", "deny", "miri", "tsan", "fuzz"];
 
 /// Not `--all-targets`, which would check the bindings as test programs, which they cannot be.
 const CLIPPY: [&str; 9] =
@@ -83,6 +86,7 @@ const RUST: [&str; 5] = [
     "--package=hypeman-bench",
     "--package=xtask",
 ];
+const E2E: [&str; 2] = ["--package=hypeman-tests", "--test=e2e"];
 const CONFORMANCE: [&str; 4] = ["--package=hypeman-tests", "--lib", "--test=api", "--test=conformance"];
 const DOC: [&str; 4] = ["doc", "--quiet", "--workspace", "--no-deps"];
 
@@ -149,18 +153,38 @@ fn demo_holds() -> Result<Outcome> {
 }
 
 fn cargo_tests(targets: &[&str]) -> Result<Outcome> {
-    run_cargo_tests(targets, false)
+    count(cargo_test(targets)?, counts::of_cargo)
 }
 
-fn run_cargo_tests(targets: &[&str], is_long: bool) -> Result<Outcome> {
+/// Runs the tests of `targets`.
+fn cargo_test(targets: &[&str]) -> Result<Command> {
     // The output of passed tests is shown because a skipped one says so there.
     let mut command = cargo();
     command.args(["test", "--quiet", "--no-fail-fast"]).args(targets).args(["--", "--show-output"]);
     command.env("HYPEMAN_PYTHON", setup::python()).env("HYPEMAN_REQUIRE", required()?);
-    if is_long {
-        command.env("HYPEMAN_LONG", "1");
+    Ok(command)
+}
+
+/// The driver of QEMU meets the newer one beside the installed one.
+fn rust_tests() -> Result<Outcome> {
+    let mut command = cargo_test(&RUST)?;
+    if let Some(newer) = newer_qemu::find()? {
+        command.env("HYPEMAN_TEST_QEMU", newer);
     }
     count(command, counts::of_cargo)
+}
+
+/// Every story, those of QEMU once more with the newer one.
+fn e2e_tests() -> Result<Outcome> {
+    let Some(newer) = newer_qemu::find()? else { return cargo_tests(&E2E) };
+    let mut installed = cargo_test(&E2E)?;
+    installed.env_remove("HYPEMAN_TEST_QEMU").args(["--skip", "mapped_ram"]);
+    let mut outcome = count(installed, counts::of_cargo)?;
+    println!("\n== e2e, {}", newer.display());
+    let mut again = cargo_test(&E2E)?;
+    again.env("HYPEMAN_TEST_QEMU", newer).arg("qemu::");
+    outcome += count(again, counts::of_cargo)?;
+    Ok(outcome)
 }
 
 /// What the tests may not skip themselves for want of: what the caller says, else all that `setup` brings, and the

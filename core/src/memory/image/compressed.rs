@@ -77,12 +77,9 @@ impl Compressed {
             return Ok(piece);
         }
         let frame = self.places.find(file, at)?;
-        let needed = ((at - frame.raw_at) as usize).saturating_add(wanted).min(frame.raw_bytes as usize);
-        let front = (format::front_bytes(self.algorithm, needed) as u32).min(frame.raw_bytes);
-        // Without an index only the frame as a whole has a checksum.
-        let has_front = front < frame.raw_bytes && !frame.is_zero && frame.hash.is_some();
-        if has_front && self.fronts.get(frame.raw_at).is_none() {
-            let decode = || self.decode(file, &frame, front, &mut self.fronts.spare());
+        let front_bytes = self.front_bytes(&frame, at, wanted);
+        if front_bytes < frame.raw_bytes && self.fronts.get(frame.raw_at).is_none() {
+            let decode = || self.decode(file, &frame, front_bytes, &mut self.fronts.spare());
             let piece = self.fronts.get_or(frame.raw_at, decode)?;
             // Less where someone else began with less of it at the same time.
             if at < piece.end() {
@@ -99,6 +96,36 @@ impl Compressed {
         }
         let frame = self.places.find(file, at)?;
         self.decode(file, &frame, frame.raw_bytes, buffer)
+    }
+
+    /// As [`Compressed::passing`], but no more of the frame than up to the `wanted` bytes at `at`, unless `is_begun` says of
+    /// the place where it begins that its front was decoded before: then all of it. Returns where the frame ends, too.
+    pub(super) fn passing_front(
+        &self,
+        file: &File,
+        at: u64,
+        wanted: usize,
+        buffer: &mut Vec<u8>,
+        is_begun: impl FnOnce(u64) -> bool,
+    ) -> Result<(Piece, u64)> {
+        if let Some(piece) = self.cache.get(at) {
+            let end = piece.end();
+            return Ok((piece, end));
+        }
+        let frame = self.places.find(file, at)?;
+        let bytes =
+            if is_begun(frame.raw_at) { frame.raw_bytes } else { self.front_bytes(&frame, at, wanted) };
+        Ok((self.decode(file, &frame, bytes, buffer)?, frame.raw_end()))
+    }
+
+    /// How much of the front of `frame` has to be decoded for the `wanted` bytes at `at`.
+    fn front_bytes(&self, frame: &Frame, at: u64, wanted: usize) -> u32 {
+        // Without an index only the frame as a whole has a checksum.
+        if frame.is_zero || frame.hash.is_none() {
+            return frame.raw_bytes;
+        }
+        let needed = ((at - frame.raw_at) as usize).saturating_add(wanted).min(frame.raw_bytes as usize);
+        (format::front_bytes(self.algorithm, needed) as u32).min(frame.raw_bytes)
     }
 
     /// The first `bytes` of `frame`, in the place of `memory`.

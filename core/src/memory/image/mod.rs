@@ -171,6 +171,24 @@ impl Image {
         }
     }
 
+    /// As [`Image::passing`], but of a compressed frame no more than up to the `wanted` bytes at `at`, unless `is_begun` says
+    /// of the place where it begins that its front was decoded before: then all of it. Returns where the frame ends, too.
+    pub(crate) fn passing_front(
+        &self,
+        at: u64,
+        wanted: usize,
+        buffer: &mut Vec<u8>,
+        is_begun: impl FnOnce(u64) -> bool,
+    ) -> Result<(Piece, u64)> {
+        match &self.compressed {
+            Some(compressed) => compressed.passing_front(&self.file, at, wanted, buffer, is_begun),
+            None => self.passing(at, buffer).map(|piece| {
+                let end = piece.end();
+                (piece, end)
+            }),
+        }
+    }
+
     fn raw_piece(&self, start: u64, end: u64, buffer: &mut Vec<u8>) -> Result<Piece> {
         let data = next_data(&self.file, start)
             .map_err(|e| Error::os("find the holes of", "the raw memory", &e))?

@@ -36,7 +36,8 @@ const LENGTH_BYTES: usize = 4;
 const CHECKSUM_BYTES: usize = 4;
 /// In the length of a block: it is stored as it is.
 const PLAIN: u32 = 1 << 31;
-const FIRST_HIGH_LEVEL: i32 = 2;
+/// From here on LZ4MID and LZ4HC look for longer matches.
+pub(super) const FIRST_HIGH_LEVEL: i32 = 2;
 const UNDECODABLE: &str = "a block cannot be decoded";
 
 /// The most bytes that a block with `raw_bytes` of memory can take, while it is being made.

@@ -33,6 +33,28 @@ pub(super) fn fetch(
     Ok(Piece { at, bytes: region.page_bytes, memory: Some(Arc::new(memory)) })
 }
 
+/// A piece of the image with all of `page`, for one VM alone: of a frame whose decoding can stop there no more than its front
+/// up to the page, unless `is_begun` says of the place where the frame begins that its front was decoded before. Takes
+/// `buffer`; returns where the frame ends, too.
+pub(super) fn fetch_front(
+    image: &Image,
+    region: &Region,
+    page: u64,
+    buffer: &mut Vec<u8>,
+    is_begun: impl FnOnce(u64) -> bool,
+) -> Result<(Piece, u64)> {
+    let at = region.offset_of(page);
+    if region.page_bytes == SMALL_PAGE_BYTES {
+        let (piece, frame_end) = image.passing_front(at, SMALL_PAGE_BYTES as usize, buffer, is_begun)?;
+        if at + SMALL_PAGE_BYTES <= piece.end() {
+            return Ok((piece, frame_end));
+        }
+    }
+    let piece = fetch(image, region, page, Some(buffer))?;
+    let end = piece.end();
+    Ok((piece, end))
+}
+
 /// Fills `memory` from byte `at` on.
 pub(super) fn read_page(image: &Image, at: u64, memory: &mut [u8]) -> Result<()> {
     if image.read_at(at, memory)? == memory.len() {

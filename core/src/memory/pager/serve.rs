@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::fetch::{fetch, neighbours, read_page};
+use super::fetch::{fetch, fetch_front, neighbours, read_page};
 use super::install::{Refused, Vm, memory_of};
 use super::metrics::Cause;
 use super::record::Recorder;
@@ -55,6 +55,8 @@ struct Rest {
     next: u64,
     /// Read when its turn comes, where that costs no decoding.
     piece: Option<Piece>,
+    /// Where the frame of that piece ends: of what lies behind the piece nothing was decoded yet.
+    frame_end: u64,
 }
 
 impl<'s> Server<'s> {
@@ -154,13 +156,18 @@ impl<'s> Server<'s> {
         }
         let image = &self.shared.image;
         let is_small = region.page_bytes == SMALL_PAGE_BYTES;
+        let mut frame_end = 0;
         let got = if is_small && !image.is_compressed() {
             read_page(image, region.offset_of(page), &mut self.page).map(|()| None)
         } else if let Some(piece) = self.held(region, page) {
             Ok(Some(piece))
         } else if self.shared.is_for_one() {
             let mut buffer = self.spare.pop().unwrap_or_default();
-            fetch(image, region, page, Some(&mut buffer)).map(Some)
+            let is_begun = |begin| self.pieces().any(|piece| piece.at == begin);
+            fetch_front(image, region, page, &mut buffer, is_begun).map(|(piece, end)| {
+                frame_end = end;
+                Some(piece)
+            })
         } else {
             fetch(image, region, page, None).map(Some)
         };
@@ -184,7 +191,7 @@ impl<'s> Server<'s> {
             {
                 self.recycle(oldest.piece);
             }
-            self.rests.push_back(Rest { region: index, page, next: 0, piece });
+            self.rests.push_back(Rest { region: index, page, next: 0, piece, frame_end });
         }
         Ok(())
     }
@@ -192,8 +199,12 @@ impl<'s> Server<'s> {
     /// The piece with all of `page`, where that waits for its neighbours to be installed.
     fn held(&self, region: &Region, page: u64) -> Option<Piece> {
         let (start, end) = (region.offset_of(page), region.offset_of(page + 1));
-        let mut pieces = self.rests.iter().rev().filter_map(|rest| rest.piece.as_ref());
-        pieces.find(|piece| piece.at <= start && end <= piece.end()).cloned()
+        self.pieces().find(|piece| piece.at <= start && end <= piece.end()).cloned()
+    }
+
+    /// The pieces that wait for their neighbours to be installed, the last one first.
+    fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.rests.iter().rev().filter_map(|rest| rest.piece.as_ref())
     }
 
     /// Keeps the buffer of a piece that no one else has.
@@ -222,16 +233,23 @@ impl<'s> Server<'s> {
         let Some(region) = self.vm.regions.get(rest.region) else { return Ok(()) };
         let piece = match rest.piece.take() {
             Some(piece) => piece,
-            None => match fetch(&self.shared.image, region, rest.page, None) {
-                Ok(piece) => piece,
-                // Nobody waits for them; whoever does later is told.
-                Err(_) => return Ok(()),
-            },
+            None => {
+                let mut buffer = self.shared.is_for_one().then(|| self.spare.pop().unwrap_or_default());
+                match fetch(&self.shared.image, region, rest.page, buffer.as_mut()) {
+                    Ok(piece) => piece,
+                    // Nobody waits for them; whoever does later is told.
+                    Err(_) => return Ok(()),
+                }
+            }
         };
         let pages = neighbours(region, rest.page, &piece);
         let Some(first) = region.next_missing(pages.start.max(rest.next)).filter(|page| *page < pages.end)
         else {
+            let is_front = piece.end() < rest.frame_end;
             self.recycle(Some(piece));
+            if is_front {
+                self.rests.push_front(Rest { next: pages.end, piece: None, frame_end: 0, ..rest });
+            }
             return Ok(());
         };
         let end = match piece.memory {

@@ -27,15 +27,24 @@ const MAGIC: u32 = 0xFD2F_B528;
 /// Frames that need a larger window than this (128 MiB) are refused, as `zstd -d` does.
 pub(super) const WINDOW_LOG_MAX: u32 = 27;
 
-/// The most memory in a block, the part of a frame that zstd makes at once.
+/// Up to here zstd encodes nearly as fast as it decodes.
+pub(super) const LAST_FAST_LEVEL: i32 = 3;
+
+/// The most memory in a block, the part of a frame that zstd makes and decodes at once.
 pub(super) const BLOCK_BYTES: usize = 128 << 10;
+
+/// The same at `level`: less where a block of that size would take longer than a cancel may (some 7 ms at level 9). From
+/// level 10 on size matters more.
+fn block_bytes(level: i32) -> usize {
+    if level <= 9 { BLOCK_BYTES / 2 } else { BLOCK_BYTES }
+}
 
 /// Memory in a data frame at `level`: the smaller, the sooner a page is there; the larger, the better it compresses,
 /// which matters the more, the more time a level takes to look (docs/performance.md has the measurements). From level 10 on
 /// a longer frame would take more than the 16 MiB that a thread may have.
 pub(super) fn frame_bytes(level: i32) -> usize {
     match level {
-        ..=3 => 32 << 10,
+        ..=LAST_FAST_LEVEL => 32 << 10,
         4..=6 => 256 << 10,
         7..=9 => 2 << 20,
         _ => 1 << 20,
@@ -48,15 +57,23 @@ pub(super) fn stored_bound(raw_bytes: usize) -> usize {
 }
 
 /// Compresses frames at one level.
-pub(super) struct Encoder(CCtx<'static>);
+pub(super) struct Encoder {
+    context: CCtx<'static>,
+    block_bytes: usize,
+}
 
 impl Encoder {
     pub(super) fn new(level: i32) -> Result<Self> {
         let mut context = CCtx::try_create().ok_or_else(|| defect("zstd got no memory"))?;
-        for parameter in [CParameter::CompressionLevel(level), CParameter::ChecksumFlag(true)] {
+        let block_bytes = block_bytes(level);
+        for parameter in [
+            CParameter::CompressionLevel(level),
+            CParameter::ChecksumFlag(true),
+            CParameter::MaxBlockSize(block_bytes as u32),
+        ] {
             context.set_parameter(parameter).map_err(|code| defect(get_error_name(code)))?;
         }
-        Ok(Self(context))
+        Ok(Self { context, block_bytes })
     }
 
     /// Writes `raw` as one frame to the front of `out`, and returns its length; asks `check` before each block of a longer
@@ -68,23 +85,24 @@ impl Encoder {
         check: &dyn Fn() -> Result<()>,
     ) -> Result<usize> {
         let failed = |code| defect(format_args!("zstd: {}", get_error_name(code)));
-        if raw.len() <= BLOCK_BYTES {
-            return self.0.compress2(out, raw).map_err(failed);
+        if raw.len() <= self.block_bytes {
+            return self.context.compress2(out, raw).map_err(failed);
         }
         // One that was ended in the middle left a frame without an end.
-        self.0.reset(ResetDirective::SessionOnly).map_err(failed)?;
-        self.0.set_pledged_src_size(Some(raw.len() as u64)).map_err(failed)?;
+        self.context.reset(ResetDirective::SessionOnly).map_err(failed)?;
+        self.context.set_pledged_src_size(Some(raw.len() as u64)).map_err(failed)?;
         let mut output = OutBuffer::around(out);
         let mut rest = raw;
         while !rest.is_empty() {
             check()?;
-            let (block, after) = rest.split_at(rest.len().min(BLOCK_BYTES));
+            let (block, after) = rest.split_at(rest.len().min(self.block_bytes));
             let directive = match after {
                 [] => ZSTD_EndDirective::ZSTD_e_end,
                 _ => ZSTD_EndDirective::ZSTD_e_continue,
             };
             let mut input = InBuffer::around(block);
-            let unwritten = self.0.compress_stream2(&mut output, &mut input, directive).map_err(failed)?;
+            let unwritten =
+                self.context.compress_stream2(&mut output, &mut input, directive).map_err(failed)?;
             if input.pos() < block.len() || (after.is_empty() && unwritten > 0) {
                 return Err(defect("the buffer for a zstd frame is too small"));
             }

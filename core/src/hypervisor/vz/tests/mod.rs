@@ -4,14 +4,14 @@ mod shim;
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use self::shim::{Fault, Shim};
 use super::*;
 use crate::call::{Call, Cancel};
 use crate::hypervisor::MemoryBackend;
 use crate::{
-    CompressionConfig, CompressionState, CreateSnapshot, Hypeman, InstanceState, RegisterInstance,
+    CompressionConfig, CompressionState, CreateSnapshot, Disk, Hypeman, InstanceState, RegisterInstance,
     RestoreSnapshot, SnapshotKind,
 };
 
@@ -264,6 +264,7 @@ fn a_shim_that_was_started_with_the_image_is_let_run_by_a_restore() {
         id: Some("mac".to_owned()),
         api_socket: Some(shim.socket()),
         directory: Some(directory.clone()),
+        disks: vec![Disk { path: directory.join("disk.raw"), readonly: false }],
         ..RegisterInstance::new("mac", "vz")
     };
     hm.instances().register(&registered).unwrap();
@@ -288,6 +289,13 @@ fn a_shim_that_was_started_with_the_image_is_let_run_by_a_restore() {
     let mut placed: serde_json::Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
     placed["ticks"] = 0.into();
     fs::write(&note, placed.to_string()).unwrap();
+    let disk = File::options().write(true).open(directory.join("disk.raw")).unwrap();
+    let restored_at = disk.metadata().unwrap().modified().unwrap();
+    disk.set_modified(SystemTime::now()).unwrap();
+    let refused = restore(InstanceState::Running).unwrap_err();
+    assert_eq!(refused.kind(), Kind::InvalidState, "{refused}: the disk was written to since");
+    assert_eq!(shim.model().state, "Paused");
+    disk.set_modified(restored_at).unwrap();
     assert_eq!(restore(InstanceState::Running).unwrap().state, InstanceState::Running);
     assert_eq!(shim.model().state, "Running");
     assert!(!directory.join("snapshots/snapshot-latest").exists(), "it is no standby image any more");

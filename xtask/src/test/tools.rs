@@ -1,4 +1,5 @@
-//! What only a nightly compiler can do, in the long run: data races, undefined behaviour, inputs that no one thought of.
+//! What needs more tools than a compiler, in the long run: data races, undefined behaviour, inputs that no one thought of,
+//! and what the crates of others bring along.
 //! Each stage is left out, by name, where its tools are missing, unless `HYPEMAN_REQUIRE` names it.
 
 use std::fs;
@@ -30,6 +31,8 @@ const PURE: [&str; 10] = [
     "memory::zero",
     "hypervisor::cloud_hypervisor::message",
 ];
+
+const DENY: [&str; 4] = ["deny", "--workspace", "--all-features", "check"];
 
 /// The tests of core in which threads meet, under ThreadSanitizer.
 pub fn tsan() -> Result<Outcome> {
@@ -75,6 +78,20 @@ pub fn fuzz() -> Result<Outcome> {
         command.args(["fuzz", "run", &name]).arg(found).arg(root().join("fuzz/corpus").join(&name));
         command.args(["--", &format!("-max_total_time={seconds}"), "-timeout=30", "-rss_limit_mb=2048"]);
         outcome.counts += check(&mut command).map_or(counts::Counts::ONE_FAILED, |one| one.counts);
+    }
+    Ok(outcome)
+}
+
+/// Licences, sources and, where the list of them can be had, known defects of the crates that we use.
+pub fn deny() -> Result<Outcome> {
+    if !succeeds(program("cargo").args(["deny", "--version"])) {
+        return skipped("deny", "cargo-deny is not installed; cargo install cargo-deny");
+    }
+    let mut outcome = check(program("cargo").args(DENY).args(["bans", "licenses", "sources"]))?;
+    if succeeds(program("cargo").args(["deny", "fetch", "db"])) {
+        outcome += check(program("cargo").args(DENY).arg("advisories"))?;
+    } else {
+        outcome += skipped("deny-advisories", "the list of known defects cannot be fetched")?;
     }
     Ok(outcome)
 }
