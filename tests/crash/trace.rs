@@ -94,11 +94,17 @@ pub fn parse(text: &str, root: &Path, base: &Path, inodes: &str) -> Disk {
             continue;
         }
         if let Some(begun) = call.strip_suffix(" <unfinished ...>") {
+            if begun.starts_with("close(") {
+                // Its number is free at once: another thread may be given it before this one is seen to return.
+                parser.call(&format!("{begun}) = 0"), parser.disk.ops.len());
+            }
             unfinished.insert(pid, (begun.to_owned(), parser.disk.ops.len()));
         } else if let Some(rest) = call.strip_prefix("<... ") {
             let rest = rest.split_once("resumed>").expect("a resumed call").1;
             let (begun, covers) = unfinished.remove(pid).expect("it had begun");
-            parser.call(&format!("{begun}{rest}"), covers);
+            if !begun.starts_with("close(") {
+                parser.call(&format!("{begun}{rest}"), covers);
+            }
         } else {
             let covers = parser.disk.ops.len();
             parser.call(call, covers);
