@@ -68,7 +68,21 @@ pub struct Metrics {
 
 impl From<PagerMetrics> for Metrics {
     fn from(metrics: PagerMetrics) -> Self {
-        Self { last_error: metrics.last_error.clone().map(c_string), metrics }
+        // Taken apart in full: a new one fails this build until there is a function for it.
+        let PagerMetrics {
+            vms: _,
+            vms_seen: _,
+            vms_whole: _,
+            faults: _,
+            copied_bytes: _,
+            zero_bytes: _,
+            prefetched_bytes: _,
+            filled_bytes: _,
+            fault_us: _,
+            errors: _,
+            last_error,
+        } = &metrics;
+        Self { last_error: last_error.clone().map(c_string), metrics }
     }
 }
 

@@ -47,19 +47,22 @@ pub fn a_running_vm_is_captured_and_runs_on() {
 }
 
 pub fn a_snapshot_counts_on_in_a_second_vm() {
-    counts_on_in_a_second_vm(None);
+    counts_on_in_a_second_vm(Scene::new(), None);
 }
 
 pub fn a_zstd_snapshot_counts_on_in_a_second_vm() {
-    counts_on_in_a_second_vm(Some(CompressionConfig::with("zstd", Some(3))));
+    counts_on_in_a_second_vm(Scene::new(), Some(CompressionConfig::with("zstd", Some(3))));
 }
 
 pub fn an_lz4_snapshot_counts_on_in_a_second_vm() {
-    counts_on_in_a_second_vm(Some(CompressionConfig::with("lz4", None)));
+    counts_on_in_a_second_vm(Scene::new(), Some(CompressionConfig::with("lz4", None)));
 }
 
-fn counts_on_in_a_second_vm(compression: Option<CompressionConfig>) {
-    let mut scene = Scene::new();
+pub fn a_microvm_snapshot_counts_on_in_a_second_microvm() {
+    counts_on_in_a_second_vm(Scene::with_microvm(), Some(CompressionConfig::with("zstd", Some(1))));
+}
+
+fn counts_on_in_a_second_vm(mut scene: Scene, compression: Option<CompressionConfig>) {
     let made = scene.capture(compression.clone());
     let state = if compression.is_some() { CompressionState::Compressed } else { CompressionState::None };
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::fs;
 
 use hypeman_tests::guest;
-use hypeman_tests::vm::{self, Vm};
+use hypeman_tests::vm::{self, Machine, Vm};
 use serde_json::json;
 
 use crate::scene::directory;
@@ -22,7 +22,7 @@ pub fn qemu_alone_saves_and_loads_the_guest() {
     let captured = guest::examine(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(captured.wrong, 0);
 
-    let mut second = Vm::load(&qemu, &root.path().join("second"), &file);
+    let mut second = Vm::load(&qemu, Machine::Pc, &root.path().join("second"), &file);
     assert_ne!(second.status(), "running");
     second.resume();
     let went_on = second.tick_after(0);

@@ -62,6 +62,7 @@ const STORIES: &[Story] = &stories![
     Qemu: capture::a_snapshot_counts_on_in_a_second_vm,
     Qemu: capture::a_zstd_snapshot_counts_on_in_a_second_vm,
     Qemu: capture::an_lz4_snapshot_counts_on_in_a_second_vm,
+    Qemu: capture::a_microvm_snapshot_counts_on_in_a_second_microvm,
     Qemu: capture::one_flipped_bit_is_noticed,
     Qemu: capture::a_paused_vm_stays_paused,
     Qemu: capture::two_creates_at_once_take_turns,

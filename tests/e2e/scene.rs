@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hypeman_core::{
     Call, CompressionConfig, CreateSnapshot, Hypeman, RegisterInstance, Snapshot, SnapshotKind,
 };
-use hypeman_tests::vm::{self, Vm};
+use hypeman_tests::vm::{self, Machine, Vm};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 use tempfile::TempDir;
@@ -38,15 +38,25 @@ impl Scene {
 
     /// As [`Scene::new`], with the data directory where `data` says.
     pub fn with_data(data: impl FnOnce(&Path) -> PathBuf) -> Self {
+        Self::made(Machine::Pc, "qemu", data)
+    }
+
+    /// As [`Scene::new`], with a microvm.
+    pub fn with_microvm() -> Self {
+        Self::made(Machine::Microvm, "qemu-microvm", |root| root.join("data"))
+    }
+
+    fn made(machine: Machine, hypervisor: &str, data: impl FnOnce(&Path) -> PathBuf) -> Self {
         let root = directory();
-        let vm = Vm::boot(&vm::qemu().expect("asked for before"), &root.path().join("first"));
+        let qemu = vm::qemu().expect("asked for before");
+        let vm = Vm::boot_on(&qemu, machine, &root.path().join("first"));
         let hm = Hypeman::open(data(root.path())).unwrap();
         hm.instances()
             .register(&RegisterInstance {
                 id: Some(VM_ID.into()),
                 api_socket: Some(vm.api_socket()),
                 directory: Some(vm.directory().into()),
-                ..RegisterInstance::new("counting", "qemu")
+                ..RegisterInstance::new("counting", hypervisor)
             })
             .unwrap();
         Self { vm, hm, root }
@@ -76,7 +86,7 @@ impl Scene {
         fs::copy(self.payload(id).join("disk.raw"), directory.join("disk.raw")).unwrap();
         let file = self.root.path().join("memory");
         fs::write(&file, memory).unwrap();
-        Vm::load(&vm::qemu().expect("asked for before"), &directory, &file)
+        Vm::load(&vm::qemu().expect("asked for before"), self.vm.machine(), &directory, &file)
     }
 
     /// Requires that a call that failed left nothing, and that the guest runs.

@@ -47,9 +47,35 @@ pub struct Tick {
     pub wrong: u32,
 }
 
+/// The machine that a QEMU is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// Devices on a PCI bus.
+    Pc,
+    /// Devices at fixed addresses, and no firmware to speak of.
+    Microvm,
+}
+
+impl Machine {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pc => "pc",
+            Self::Microvm => "microvm",
+        }
+    }
+
+    fn disk(self) -> &'static str {
+        match self {
+            Self::Pc => "virtio-blk-pci,drive=disk",
+            Self::Microvm => "virtio-blk-device,drive=disk",
+        }
+    }
+}
+
 /// A QEMU process with our guest in it. Killed when dropped.
 #[derive(Debug)]
 pub struct Vm {
+    machine: Machine,
     process: Child,
     directory: PathBuf,
     control: Qmp,
@@ -59,15 +85,20 @@ impl Vm {
     /// Boots the guest, with `directory` (made here) for its sockets, its serial log and its disk, and waits until
     /// it counts.
     pub fn boot(qemu: &OsStr, directory: &Path) -> Self {
-        let vm = Self::start(qemu, directory, &[]);
+        Self::boot_on(qemu, Machine::Pc, directory)
+    }
+
+    /// As [`Vm::boot`], on such a machine.
+    pub fn boot_on(qemu: &OsStr, machine: Machine, directory: &Path) -> Self {
+        let vm = Self::start(qemu, machine, directory, &[]);
         vm.tick_after(0);
         vm
     }
 
     /// Starts a second QEMU of the same shape and loads `memory`, a QEMU image in either form, into it; the guest waits for
     /// [`Vm::resume`].
-    pub fn load(qemu: &OsStr, directory: &Path, memory: &Path) -> Self {
-        let mut vm = Self::start(qemu, directory, &["-incoming", "defer"]);
+    pub fn load(qemu: &OsStr, machine: Machine, directory: &Path, memory: &Path) -> Self {
+        let mut vm = Self::start(qemu, machine, directory, &["-incoming", "defer"]);
         assert!(!memory.to_str().expect("a test's path is text").contains(['\'', ',']));
         let mut uri = format!("exec:cat '{}'", memory.display());
         // A capability that the image was written with is named at its beginning.
@@ -85,10 +116,10 @@ impl Vm {
 
     /// Starts a QEMU of the same shape that waits for an image.
     pub fn wait(qemu: &OsStr, directory: &Path) -> Self {
-        Self::start(qemu, directory, &["-incoming", "defer"])
+        Self::start(qemu, Machine::Pc, directory, &["-incoming", "defer"])
     }
 
-    fn start(qemu: &OsStr, directory: &Path, more: &[&str]) -> Self {
+    fn start(qemu: &OsStr, machine: Machine, directory: &Path, more: &[&str]) -> Self {
         fs::create_dir_all(directory).unwrap();
         let disk = directory.join("disk.raw");
         if !disk.exists() {
@@ -98,13 +129,22 @@ impl Vm {
         let elf = guest::build(directory.parent().expect("a VM's directory has a parent"));
         let monitor = |name: &str| format!("unix:{},server=on,wait=off", directory.join(name).display());
         let process = Command::new(qemu)
-            .args(["-accel", "tcg", "-machine", "pc", "-cpu", "qemu64", "-m", &MEMORY_MIB.to_string()])
+            .args([
+                "-accel",
+                "tcg",
+                "-machine",
+                machine.name(),
+                "-cpu",
+                "qemu64",
+                "-m",
+                &MEMORY_MIB.to_string(),
+            ])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
             .args(["-qmp", &monitor("qmp.sock"), "-qmp", &monitor("control.sock")])
             .args(["-chardev", &format!("file,id=serial,path={}", directory.join("serial.log").display())])
             .args(["-serial", "chardev:serial"])
             .args(["-blockdev", &format!("driver=file,node-name=disk,filename={}", disk.display())])
-            .args(["-device", "virtio-blk-pci,drive=disk"])
+            .args(["-device", machine.disk()])
             .arg("-kernel")
             .arg(elf)
             .args(more)
@@ -121,7 +161,12 @@ impl Vm {
             }
             thread::sleep(Duration::from_millis(5));
         };
-        Self { process, directory: directory.to_owned(), control }
+        Self { machine, process, directory: directory.to_owned(), control }
+    }
+
+    /// The machine that it is.
+    pub fn machine(&self) -> Machine {
+        self.machine
     }
 
     /// The directory of this VM: `disk.raw`, `serial.log` and the sockets.

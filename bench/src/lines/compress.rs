@@ -1,7 +1,7 @@
 //! Compression against the stock tool at the same level.
 //!
-//! Ours is `snapshots.compress` until `snapshots.wait` returns: it encodes with checksums, decodes every frame and
-//! compares it with its memory, reads back all it wrote, flushes it, rewrites the record and removes the raw file. The
+//! Ours is `snapshots.compress` until `snapshots.wait` returns: it encodes with checksums, decodes frames and compares
+//! them with their memory, reads back all it wrote, flushes it, rewrites the record and removes the raw file. The
 //! peer encodes into a new file, which `sync` flushes; only in a line of `verified` is it also tested (`zstd -t`), as
 //! ours always is. Both read the image from the page cache, and take turns in going first.
 

@@ -81,7 +81,7 @@ pub fn second(scene: &mut Scene) -> Result<Samples> {
     let raw = stage.capture()?;
     let mut samples = Samples::default();
     for seed in 1..=rounds {
-        // Frames of 64 KiB for all of them fit into the cache.
+        // The frames of all of them fit into the cache.
         let offsets = page::offsets(&image, &mut Random::new(seed as u64), 500)?;
         let pager = stage.hm.snapshots().serve_memory(&id, &on_one_cpu())?;
         let [mut first, mut second] = [Guest::new(image.size_bytes())?, Guest::new(image.size_bytes())?];

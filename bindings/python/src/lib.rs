@@ -27,7 +27,7 @@ mod _native {
     #[pymodule_export]
     use crate::handle::Handle;
     #[pymodule_export]
-    use crate::memory::Memory;
+    use crate::memory::{Lender, Memory};
     #[pymodule_export]
     use crate::pager::Pager;
 

@@ -1,11 +1,14 @@
 //! An open memory image. `_memory.py` is its only caller.
 
+use std::ffi::c_int;
 use std::path::PathBuf;
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hypeman_core::{Error, Kind, MemoryImage};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PySlice, PyTuple};
+use pyo3::{PyErr, ffi};
 
 use crate::errors::raised;
 use crate::gate;
@@ -75,6 +78,36 @@ impl Memory {
             drop(image);
             Ok(())
         })
+    }
+}
+
+/// What a class in Python inherits to lend its bytes: before Python 3.12 it cannot do that by itself.
+#[pyclass(subclass, frozen, module = "libhypeman._native")]
+pub(crate) struct Lender;
+
+#[pymethods]
+impl Lender {
+    #[new]
+    #[pyo3(signature = (*_arguments))]
+    fn new(_arguments: &Bound<'_, PyTuple>) -> Self {
+        Self
+    }
+
+    /// Lends what `self[:]` is: the bytes object, whose buffer this is, lives as long as the view.
+    unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        match slf.as_any().get_item(PySlice::full(slf.py())) {
+            Ok(bytes) => {
+                // SAFETY: the interpreter gave us `view` to fill, and `bytes` is alive. It fills the view with a
+                // reference to itself, or raises and clears it.
+                let filled = unsafe { ffi::PyObject_GetBuffer(bytes.as_ptr(), view, flags) };
+                if filled == 0 { Ok(()) } else { Err(PyErr::fetch(slf.py())) }
+            }
+            Err(error) => {
+                // SAFETY: as above; whoever fails leaves no object in it.
+                unsafe { (*view).obj = ptr::null_mut() };
+                Err(error)
+            }
+        }
     }
 }
 

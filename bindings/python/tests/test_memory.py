@@ -58,8 +58,18 @@ def test_reads_are_the_bytes_of_the_raw_memory(hm: Hypeman, standby: Instance, c
         assert image.read_at(MEMORY_BYTES - 3, 100) == raw[-3:]
         assert image.read_at(1 << 60, 100) == b""
         assert memoryview(image[4096:8192])[1:3] == raw[4097:4099]
-        with pytest.raises(TypeError):
-            memoryview(image)  # type: ignore[arg-type]
+
+
+def test_an_image_lends_all_of_its_bytes(hm: Hypeman, standby: Instance, captured: Snapshot) -> None:
+    raw = memory_of(standby).read_bytes()
+    with hm.snapshots.memory(captured.id) as image:
+        view = memoryview(image)
+        assert view.readonly
+        assert bytes(image) == raw
+    # Closed, and still lent.
+    assert view == raw
+    with pytest.raises(ClosedError):
+        memoryview(image)
 
 
 def test_a_buffer_of_the_caller_is_filled(hm: Hypeman, standby: Instance, captured: Snapshot) -> None:
@@ -98,8 +108,6 @@ def test_what_is_no_byte_of_an_image_is_refused(hm: Hypeman, captured: Snapshot)
             image[::2]
         with pytest.raises(OverflowError):
             image.read_at(-1, 1)
-        with pytest.raises(TypeError):
-            bytes(image)  # type: ignore[call-overload]
         with pytest.raises(NotSupportedError):
             image.ranges()
 

@@ -9,7 +9,7 @@ from typing import Self, SupportsIndex, overload
 
 from libhypeman import _html
 from libhypeman._errors import ClosedError, HypemanError
-from libhypeman._native import Memory
+from libhypeman._native import Lender, Memory
 from libhypeman._types import MemoryExtent, MemoryRange
 
 WritableBytes = bytearray | memoryview | mmap.mmap
@@ -18,14 +18,14 @@ WritableBytes = bytearray | memoryview | mmap.mmap
 _PIECE_BYTES = 1 << 20
 
 
-class MemoryImage:
+class MemoryImage(Lender):
     """The guest memory of a snapshot, open for reading at any offset, compressed or not.
 
     ``image[offset]`` is a byte and ``image[start:end]`` are bytes, as of a ``bytes`` object; offsets are those of the
     raw memory file. Only what is asked for is read and decompressed. Any number of threads may read at once.
 
     What takes a buffer takes a slice without another copy: ``memoryview(image[:4096])``, ``numpy.frombuffer(...)``, and
-    `readinto` fills a buffer of your own. The image itself is not one: gigabytes would be decompressed at once.
+    `readinto` fills a buffer of your own. It takes the image itself, too, and then reads all of it into memory first.
 
     While it is open the snapshot cannot be deleted (`BusyError`): close it, or use it in a ``with`` block. It may
     outlive its `Hypeman`. Once closed, all but `close` raises `ClosedError`.
@@ -33,7 +33,7 @@ class MemoryImage:
 
     __slots__ = ("_native",)
 
-    # Walking over gigabytes byte by byte would look like a hang: `bytes(image)`, `x in image`.
+    # Walking over gigabytes byte by byte would look like a hang: `x in image`.
     __iter__ = None
     __contains__ = None
 

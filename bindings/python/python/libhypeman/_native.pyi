@@ -4,7 +4,7 @@ import builtins
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import final
+from typing import Self, final
 
 from libhypeman._types import (
     Inspection,
@@ -17,7 +17,7 @@ from libhypeman._types import (
     VerifyReport,
 )
 
-__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "Memory", "Pager", "command", "selftest_panic"]
+__all__ = ["ERRORS", "VERSION", "CancelToken", "Handle", "Lender", "Memory", "Pager", "command", "selftest_panic"]
 
 VERSION: str
 ERRORS: list[tuple[str, str, int, int]]
@@ -152,6 +152,12 @@ class Handle:
         spin_us: int | None,
         cpus: builtins.list[int],
     ) -> Pager: ...
+
+class Lender:
+    """What a class inherits to lend its bytes, `self[:]`, as a buffer."""
+
+    def __new__(cls, *arguments: object) -> Self: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class Memory:

@@ -245,9 +245,11 @@ impl<'s> Server<'s> {
         let pages = neighbours(region, rest.page, &piece);
         let Some(first) = region.next_missing(pages.start.max(rest.next)).filter(|page| *page < pages.end)
         else {
-            let is_front = piece.end() < rest.frame_end;
+            // Of a front: is anything missing of what lies behind it?
+            let frame = region.pages_within(piece.at..rest.frame_end.max(piece.end()));
+            let has_more = region.next_missing(pages.end).is_some_and(|page| page < frame.end);
             self.recycle(Some(piece));
-            if is_front {
+            if has_more {
                 self.rests.push_front(Rest { next: pages.end, piece: None, frame_end: 0, ..rest });
             }
             return Ok(());

@@ -45,7 +45,6 @@ fn work(job: &str) {
     println!("peaks {compressing} {decompressing}");
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn a_job_holds_64_mib_and_16_a_thread_however_long_the_image_is() {
     if let Ok(job) = std::env::var(JOB) {

@@ -1,6 +1,7 @@
 //! What the memory engine promises, told with whole files.
 
 mod damage;
+#[cfg(target_os = "linux")]
 mod footprint;
 mod foreign;
 mod go;
