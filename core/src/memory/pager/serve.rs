@@ -245,11 +245,10 @@ impl<'s> Server<'s> {
         let pages = neighbours(region, rest.page, &piece);
         let Some(first) = region.next_missing(pages.start.max(rest.next)).filter(|page| *page < pages.end)
         else {
-            // Of a front: is anything missing of what lies behind it?
-            let frame = region.pages_within(piece.at..rest.frame_end.max(piece.end()));
-            let has_more = region.next_missing(pages.end).is_some_and(|page| page < frame.end);
+            let behind = region.pages_within(piece.end()..rest.frame_end.max(piece.end()));
             self.recycle(Some(piece));
-            if has_more {
+            // It was a front, and something is missing of what lies behind it.
+            if region.next_missing(behind.start).is_some_and(|page| page < behind.end) {
                 self.rests.push_front(Rest { next: pages.end, piece: None, frame_end: 0, ..rest });
             }
             return Ok(());
