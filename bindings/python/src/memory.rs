@@ -94,6 +94,7 @@ impl Lender {
     }
 
     /// Lends what `self[:]` is: the bytes object, whose buffer this is, lives as long as the view.
+    // Unsafe by its slot: the interpreter calls it, with a view that is to be filled.
     unsafe fn __getbuffer__(slf: &Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         match slf.as_any().get_item(PySlice::full(slf.py())) {
             Ok(bytes) => {
