@@ -144,3 +144,28 @@ impl Batch {
 pub(super) fn encoded(stored: &[u8], raw_bytes: u32, is_zero: bool) -> Encoded {
     Encoded { stored_bytes: stored.len() as u32, raw_bytes, is_zero, hash: XxHash3_64::oneshot(stored) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use crate::memory::tests::{lz4, zstd};
+
+    #[test]
+    fn a_frame_that_decodes_to_something_else_is_noticed() {
+        for settings in [zstd(1), lz4(0)] {
+            let mut batch = Batch::new(settings).unwrap();
+            let mut memory = vec![7; batch.frame_bytes];
+            let stored_bytes = batch.encoder.encode(&memory, &mut batch.stored, &|| Ok(())).unwrap();
+            batch.check(&memory, stored_bytes).unwrap();
+            memory[100] ^= 1;
+            assert_eq!(batch.check(&memory, stored_bytes).unwrap_err().kind(), Kind::Internal);
+        }
+    }
+
+    #[test]
+    fn where_encoding_is_slow_each_frame_is_looked_at() {
+        assert_eq!([zstd(1), zstd(3), lz4(0), lz4(1)].map(format::frames_per_proof), [16; 4]);
+        assert_eq!([zstd(4), zstd(19), lz4(2), lz4(9)].map(format::frames_per_proof), [1; 4]);
+    }
+}
