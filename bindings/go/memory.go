@@ -61,6 +61,13 @@ func (s SnapshotService) Memory(ctx context.Context, snapshotID string) (*Memory
 	return memory, nil
 }
 
+// SnapshotID is the id of the snapshot; "" once the image was closed.
+func (m *Memory) SnapshotID() string {
+	m.mutex.RLock()
+	defer m.mutex.RUnlock()
+	return C.GoString(C.hypeman_memory_snapshot_id(m.raw))
+}
+
 // Size is the length of the image in bytes.
 func (m *Memory) Size() int64 {
 	m.mutex.RLock()

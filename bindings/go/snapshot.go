@@ -104,6 +104,9 @@ func String(value string) param.Opt[string] { return param.NewOpt(value) }
 // Int is an optional number that is given.
 func Int(value int64) param.Opt[int64] { return param.NewOpt(value) }
 
+// Bool is an optional truth value that is given.
+func Bool(value bool) param.Opt[bool] { return param.NewOpt(value) }
+
 // Opt is an optional value that is given.
 func Opt[T any](value T) param.Opt[T] { return param.NewOpt(value) }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -42,6 +42,8 @@ pub enum Content {
     SizeBytes(u64),
     /// A file of words in an order that compresses, but not to nothing.
     PatternBytes(usize),
+    /// A memory image: 64 KiB for each character, which is `w` for words, `0` for zeros, `-` for a hole.
+    Pieces(String),
     /// A directory with nothing in it.
     Directory(Empty),
     /// A symbolic link to this path.
@@ -130,6 +132,7 @@ impl Fixture {
             Content::BytesB64(bytes) => fs::write(&path, STANDARD.decode(bytes).unwrap()).unwrap(),
             Content::SizeBytes(bytes) => File::create(&path).unwrap().set_len(*bytes).unwrap(),
             Content::PatternBytes(bytes) => fs::write(&path, words(*bytes)).unwrap(),
+            Content::Pieces(pieces) => write_pieces(&path, pieces),
             Content::Directory(Empty {}) => fs::create_dir_all(&path).unwrap(),
             Content::Link(target) => symlink(self.expand(target), &path).unwrap(),
             Content::Fifo(Empty {}) => mkfifo(&path, Mode::S_IRWXU).unwrap(),
@@ -159,6 +162,21 @@ fn words(bytes: usize) -> Vec<u8> {
 }
 
 /// Serves `path` until the test process ends.
+fn write_pieces(path: &Path, pieces: &str) {
+    const PIECE_BYTES: usize = 64 << 10;
+    let file = File::create(path).unwrap();
+    file.set_len((pieces.len() * PIECE_BYTES) as u64).unwrap();
+    for (index, piece) in pieces.chars().enumerate() {
+        let bytes = match piece {
+            'w' => words(PIECE_BYTES),
+            '0' => vec![0; PIECE_BYTES],
+            '-' => continue,
+            other => panic!("{}: {other:?} is none of w, 0, -", path.display()),
+        };
+        file.write_all_at(&bytes, (index * PIECE_BYTES) as u64).unwrap();
+    }
+}
+
 fn listen(path: &Path, socket: Socket) {
     let listener = UnixListener::bind(path).unwrap();
     if matches!(socket, Socket::Dead) {

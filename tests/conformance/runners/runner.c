@@ -281,7 +281,9 @@ static char *verify(const char *id)
     return json;
 }
 
-static char *call(const char *name, const cJSON *args)
+#include "opened.h"
+
+static char *call(const char *name, const cJSON *args, const char *save)
 {
     const char *id = text(args, "id");
     hypeman_instance *instance;
@@ -289,6 +291,9 @@ static char *call(const char *name, const cJSON *args)
     hypeman_call_options watched;
     hypeman_compression settings;
 
+    if (item(args, "of") != NULL) return call_opened(name, args);
+    if (strcmp(name, "snapshots.memory") == 0) return open_memory(id, save);
+    if (strcmp(name, "snapshots.serve_memory") == 0) return serve_memory(args, save);
     if (strcmp(name, "instances.register") == 0) return register_instance(args);
     if (strcmp(name, "instances.list") == 0) return list_instances();
     if (strcmp(name, "instances.snapshots.create") == 0) return create(args);
@@ -305,6 +310,8 @@ static char *call(const char *name, const cJSON *args)
         return hypeman_instance_unregister(hm, id, &err) == HYPEMAN_STATUS_OK ? copy("null") : NULL;
     if (strcmp(name, "snapshots.delete") == 0)
         return hypeman_snapshot_delete(hm, id, &err) == HYPEMAN_STATUS_OK ? copy("null") : NULL;
+    if (strcmp(name, "finish") == 0)
+        return hypeman_finish(hm, limit(args, &watched), &err) == HYPEMAN_STATUS_OK ? copy("null") : NULL;
     if (strcmp(name, "snapshots.get") == 0) {
         hypeman_snapshot_get(hm, id, &snapshot, &err);
     } else if (strcmp(name, "snapshots.wait") == 0) {
@@ -341,13 +348,13 @@ static void play(cJSON *step)
 {
     cJSON *args = cJSON_GetObjectItemCaseSensitive(step, "args");
     if (args != NULL) expand(args);
-    char *result = call(text(step, "call"), args);
+    const char *name = text(step, "save");
+    char *result = call(text(step, "call"), args, name);
     if (result == NULL) {
         print_error();
         return;
     }
     printf("{\"ok\":%s}\n", result);
-    const char *name = text(step, "save");
     if (name != NULL) {
         cJSON_DeleteItemFromObjectCaseSensitive(saved, name);
         cJSON_AddItemToObject(saved, name, cJSON_Parse(result));
@@ -381,6 +388,7 @@ int main(int argc, char **argv)
     } else {
         cJSON_ArrayForEach(step, item(whole, "steps")) play(step);
     }
+    close_opened();
     hypeman_close(hm);
     cJSON_Delete(saved);
     cJSON_Delete(whole);

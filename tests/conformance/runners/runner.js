@@ -22,7 +22,31 @@ const calls = {
   'snapshots.cancel_compression': (hm, { id }) => hm.snapshots.cancelCompression(id),
   'snapshots.inspect': (hm, { id }) => hm.snapshots.inspect(id),
   'snapshots.verify': (hm, { id }) => hm.snapshots.verify(id),
+  'snapshots.memory': (hm, { id }) => hm.snapshots.memory(id),
+  'snapshots.serve_memory': (hm, { id, ...options }) => hm.snapshots.serveMemory(id, options),
+  'memory.read_at': (image, { offset, length }) => image.read(offset, length),
+  'memory.extents': image => image.extents(),
+  'memory.ranges': image => image.ranges(),
+  'memory.close': image => image.close(),
+  'pager.metrics': pager => pager.metrics(),
+  'pager.wait': (pager, { timeout_ms: timeout }) => pager.wait({ timeout }),
+  'pager.stop': pager => pager.stop(),
+  finish: (hm, { timeout_ms: timeout }) => hm.finish({ timeout }),
   close: hm => hm.close()
+}
+
+// What is printed of a result. Memory images and pagers have no class that one could ask for.
+function plain(result) {
+  if (result instanceof Uint8Array) return Buffer.from(result).toString('hex')
+  if (typeof result?.read === 'function') {
+    const { snapshot_id, path, size_bytes } = result
+    return { snapshot_id, path, size_bytes }
+  }
+  if (typeof result?.stop === 'function') {
+    const { snapshot_id, socket } = result
+    return { snapshot_id, socket }
+  }
+  return result ?? null
 }
 
 const print = line => process.stdout.write(`${JSON.stringify(line)}\n`)
@@ -31,7 +55,7 @@ const print = line => process.stdout.write(`${JSON.stringify(line)}\n`)
 async function answer(call) {
   try {
     const ok = await call()
-    print({ ok: ok ?? null })
+    print({ ok: plain(ok) })
     return ok
   } catch (error) {
     if (!(error instanceof HypemanError)) throw error
@@ -65,7 +89,8 @@ async function main([file, data, work]) {
   }
   const saved = {}
   for (const { call, args = {}, save } of steps) {
-    const result = await answer(() => calls[call](hm, filled(args, saved)))
+    const { of, ...others } = filled(args, saved)
+    const result = await answer(() => calls[call](of ? saved[of] : hm, others))
     if (save && result !== undefined) saved[save] = result
   }
   await hm.close()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from libhypeman import Hypeman, HypemanError
+from libhypeman import Hypeman, HypemanError, MemoryImage, Pager
 
 
 def main(case_path: str, data_dir: str, work_dir: str) -> None:
@@ -17,16 +17,26 @@ def main(case_path: str, data_dir: str, work_dir: str) -> None:
     if hm is None:
         return
     saved: dict[str, Any] = {}
+    opened: dict[str, MemoryImage | Pager] = {}
     with hm:
         for step in case.get("steps", []):
             arguments = filled_in(step.get("args", {}), saved)
-            result = answer(lambda: play(hm, step["call"], arguments))
+
+            def call(step: Any = step, arguments: Any = arguments) -> Any:
+                result = play(opened, hm, step["call"], arguments)
+                if isinstance(result, MemoryImage | Pager):
+                    opened[step["save"]] = result
+                return plain(result)
+
+            result = answer(call)
             if "save" in step and result is not None:
                 saved[step["save"]] = result
 
 
-def play(hm: Hypeman, call: str, arguments: dict[str, Any]) -> Any:
+def play(opened: dict[str, Any], hm: Hypeman, call: str, arguments: dict[str, Any]) -> Any:
     method: Any = hm
+    if "of" in arguments:
+        method, call = opened[arguments.pop("of")], call.partition(".")[2]
     for name in call.split("."):
         method = getattr(method, name)
     if "timeout_ms" in arguments:
@@ -34,7 +44,7 @@ def play(hm: Hypeman, call: str, arguments: dict[str, Any]) -> Any:
     # The id of what is called for is the one positional argument; in others `id` is a keyword.
     subject = {"instances.register": None, "instances.snapshots.restore": "snapshot_id"}.get(call, "id")
     positional = [arguments.pop(subject)] if subject in arguments else []
-    return plain(method(*positional, **arguments))
+    return method(*positional, **arguments)
 
 
 def answer(call: Callable[[], Any], quiet: bool = False) -> Any:
@@ -51,9 +61,19 @@ def answer(call: Callable[[], Any], quiet: bool = False) -> Any:
 
 
 def plain(result: Any) -> Any:
-    if isinstance(result, list):
-        return [plain(item) for item in result]
-    return None if result is None else result.to_dict()
+    match result:
+        case None:
+            return None
+        case list():
+            return [plain(item) for item in result]
+        case bytes():
+            return result.hex()
+        case MemoryImage():
+            return {"snapshot_id": result.snapshot_id, "path": str(result.path), "size_bytes": result.size_bytes}
+        case Pager():
+            return {"snapshot_id": result.snapshot_id, "socket": str(result.socket)}
+        case _:
+            return result.to_dict()
 
 
 def filled_in(value: Any, saved: dict[str, Any]) -> Any:

@@ -1,5 +1,7 @@
 //! Plays a conformance case through the Rust API. `../README.md` is the protocol.
 
+mod opened;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use hypeman_core::{
     Call, CompressionConfig, CreateSnapshot, Disk, Duplicates, Durability, Error, ForkSnapshot, Hypeman,
     InstanceState, Options, RegisterInstance, RestoreSnapshot, Snapshot, SnapshotFilter,
 };
+use opened::Opened;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -30,10 +33,15 @@ fn main() -> io::Result<()> {
 
 fn play(hm: &Hypeman, steps: &[Value]) -> io::Result<()> {
     let mut saved = BTreeMap::new();
+    let mut opened = Opened::default();
     for step in steps {
         let name = step["call"].as_str().unwrap_or_default();
         let args = step["args"].as_object().cloned().unwrap_or_default();
-        let answer = call(hm, name, &Args(args.into_iter().map(|(k, v)| (k, expand(v, &saved))).collect()));
+        let args = Args(args.into_iter().map(|(k, v)| (k, expand(v, &saved))).collect());
+        let answer = match opened.call(hm, name, &args, step["save"].as_str()) {
+            Some(answer) => answer,
+            None => call(hm, name, &args),
+        };
         if let (Ok(result), Some(name)) = (&answer, step["save"].as_str()) {
             saved.insert(name.to_owned(), result.clone());
         }
@@ -70,6 +78,7 @@ fn call(hm: &Hypeman, name: &str, args: &Args) -> Result<Value, Error> {
         }
         "snapshots.cancel_compression" => snapshots.cancel_compression(&id()).map(json),
         "snapshots.inspect" => snapshots.inspect(&id()).map(json),
+        "finish" => hm.finish(args.limit()).map(json),
         "close" => {
             hm.close();
             Ok(Value::Null)

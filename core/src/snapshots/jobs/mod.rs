@@ -53,10 +53,14 @@ struct State {
 }
 
 impl State {
-    /// Tells whether there is more to do than to remove files that others still read.
+    /// Tells whether there is more to do than to remove files that others still read, or perhaps no longer do.
     fn has_work(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| !running.is_again)
-            || self.waiting.iter().any(|waiting| !waiting.is_again)
+        self.running.as_ref().is_some_and(|running| !running.is_again || running.is_asked_for)
+            || self.waiting.iter().any(|waiting| !waiting.is_again || waiting.is_asked_for)
+    }
+
+    fn is_trying_again(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.is_again)
     }
 
     fn has(&self, id: &str) -> bool {
@@ -73,13 +77,16 @@ struct Waiting {
     not_before: Option<Instant>,
     /// All that is left is a raw file that someone read when it was tried before.
     is_again: bool,
+    /// Someone waits for the next try, though not for its success.
+    is_asked_for: bool,
     /// How often it is looked for again where someone else has its lock.
     looks_left: u32,
 }
 
 impl Waiting {
     fn later(store: Arc<Store>, id: String, is_again: bool, looks_left: u32) -> Self {
-        Self { store, id, not_before: Some(Instant::now() + LOOK_AGAIN), is_again, looks_left }
+        let not_before = Some(Instant::now() + LOOK_AGAIN);
+        Self { store, id, not_before, is_again, is_asked_for: false, looks_left }
     }
 
     fn is_due(&self) -> bool {
@@ -95,6 +102,8 @@ pub(super) struct Running {
     pub(super) progress: Arc<Watched>,
     /// All that is left is a raw file that someone read when it was tried before.
     is_again: bool,
+    /// Someone waits for this try, though not for its success.
+    is_asked_for: bool,
 }
 
 impl Shared {
@@ -120,7 +129,8 @@ impl Jobs {
         state.failures.remove(id);
         let (store, id) = (Arc::clone(store), id.to_owned());
         let path = store.path().to_owned();
-        let waiting = Waiting { store, id, not_before: None, is_again: false, looks_left: LOOKS };
+        let waiting =
+            Waiting { store, id, not_before: None, is_again: false, is_asked_for: false, looks_left: LOOKS };
         state.waiting.push_back(waiting);
         self.shared.changed.notify_all();
         if state.worker.is_none() {
@@ -177,8 +187,20 @@ impl Jobs {
     }
 
     /// Returns when no job is left, or the call ends. A raw file that someone reads is not waited for: it may be the caller.
+    /// It is looked at once more, since its last reader may be gone.
     pub(crate) fn finish(&self, mut call: Call<'_>) -> Result<()> {
         let mut state = self.shared.lock();
+        // A try that has begun may have seen a reader that is gone by now.
+        while state.is_trying_again() {
+            call.check()?;
+            let pause = call.limit().at_most(REPORT);
+            let waited = self.shared.changed.wait_timeout(state, pause);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        for waiting in state.waiting.iter_mut().filter(|waiting| waiting.is_again) {
+            (waiting.is_asked_for, waiting.not_before) = (true, None);
+        }
+        self.shared.changed.notify_all();
         while state.has_work() {
             let progress = state.running.as_ref().map(|running| Arc::clone(&running.progress));
             drop(state);

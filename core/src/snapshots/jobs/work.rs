@@ -28,8 +28,8 @@ pub(super) fn work(shared: &Shared, threads: NonZeroUsize) {
             return;
         };
         let Some(waiting) = state.waiting.remove(due) else { continue };
-        let Waiting { store, id, is_again, looks_left, .. } = waiting;
-        let running = Running { id, cancel: Cancel::new(), progress: Arc::default(), is_again };
+        let Waiting { store, id, is_again, is_asked_for, looks_left, .. } = waiting;
+        let running = Running { id, cancel: Cancel::new(), progress: Arc::default(), is_again, is_asked_for };
         // Whoever waited for it was answered the first time.
         if is_again {
             running.progress.end();

@@ -37,6 +37,12 @@ func set(field reflect.Value, given any) {
 		*into = hypeman.String(given.(string))
 	case *param.Opt[int64]:
 		*into = hypeman.Int(int64(given.(float64)))
+	case *param.Opt[bool]:
+		*into = hypeman.Bool(given.(bool))
+	case *[]uint32:
+		for _, number := range given.([]any) {
+			*into = append(*into, uint32(number.(float64)))
+		}
 	case *[]hypeman.Disk:
 		for _, disk := range given.([]any) {
 			fields := disk.(map[string]any)

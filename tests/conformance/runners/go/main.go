@@ -38,13 +38,17 @@ func main() {
 		return
 	}
 	defer client.Close()
-	saved := map[string]map[string]any{}
+	saved, opened := map[string]map[string]any{}, map[string]any{}
 	for _, step := range story.Steps {
 		if name := notExpressible(step); name != "" {
 			fmt.Printf("{\"not_expressible\": %q}\n", name)
 			continue
 		}
-		result := answer(play(client, step.Call, arguments(filledIn(step.Args, saved).(map[string]any))))
+		made, err := play(client, opened, step.Call, arguments(filledIn(step.Args, saved).(map[string]any)))
+		if step.Save != "" {
+			opened[step.Save] = made
+		}
+		result := answer(plain(made), err)
 		if fields, is := result.(map[string]any); is && step.Save != "" {
 			saved[step.Save] = fields
 		}
@@ -65,12 +69,18 @@ func notExpressible(step step) string {
 
 type arguments map[string]any
 
-func play(client *hypeman.Client, call string, args arguments) (any, error) {
+func play(client *hypeman.Client, opened map[string]any, call string, args arguments) (any, error) {
 	ctx, id := context.Background(), args.text("id")
 	if limit, given := args["timeout_ms"]; given {
 		limited, cancel := context.WithTimeout(ctx, time.Duration(limit.(float64))*time.Millisecond)
 		defer cancel()
 		ctx = limited
+	}
+	switch of := opened[args.text("of")].(type) {
+	case *hypeman.Memory:
+		return playMemory(of, call, args)
+	case *hypeman.Pager:
+		return playPager(ctx, of, call)
 	}
 	switch call {
 	case "instances.register":
@@ -117,6 +127,14 @@ func play(client *hypeman.Client, call string, args arguments) (any, error) {
 		return client.Snapshots.Inspect(ctx, id)
 	case "snapshots.verify":
 		return client.Snapshots.Verify(ctx, id)
+	case "snapshots.memory":
+		return client.Snapshots.Memory(ctx, id)
+	case "snapshots.serve_memory":
+		var params hypeman.SnapshotServeMemoryParams
+		fill(&params, args)
+		return client.Snapshots.ServeMemory(ctx, id, params)
+	case "finish":
+		return nil, client.Finish(ctx)
 	case "close":
 		return nil, client.Close()
 	}
