@@ -13,7 +13,8 @@ pub struct ServeMemory {
     /// Where to listen: an absolute path at which nothing lies yet, of at most 107 bytes. Default: one of its own in
     /// the directory for temporary files.
     pub socket: Option<PathBuf>,
-    /// The most decoded memory that is kept for the next VM that wants it. Default: 64 MiB.
+    /// The most decoded memory that is kept for the next VM that wants it. Default: 64 MiB. Beside it each VM has 4 MiB, or
+    /// one frame, of what is about to be installed.
     pub cache_bytes: u64,
     /// Install the pages that the first VM wanted first before the next one asks for them; where that is not known yet,
     /// find it out and note it beside the snapshot. Default: yes.

@@ -20,6 +20,7 @@ mod metrics;
 mod prefetch;
 mod record;
 mod regions;
+mod rests;
 mod serve;
 mod spin;
 #[cfg(all(test, target_os = "linux"))]

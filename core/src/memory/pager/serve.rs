@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -12,21 +11,16 @@ use super::fetch::{fetch, fetch_front, neighbours, read_page};
 use super::install::{Refused, Vm, memory_of};
 use super::metrics::Cause;
 use super::record::Recorder;
-use super::regions::{Region, SMALL_PAGE_BYTES};
+use super::regions::SMALL_PAGE_BYTES;
+use super::rests::{Rest, Rests};
 use super::spin::Spin;
 use crate::error::{Error, Kind, Result};
-use crate::memory::image::Piece;
 use crate::sys::poll::wait_for;
 use crate::sys::socket;
 use crate::sys::uffd::Event;
 
 /// Pages of data that are installed between two looks for faults.
 const SLICE_PAGES: u64 = 4;
-/// Neighbourhoods that wait to be installed; older ones are left to be faulted in. What they hold stays in the caches of
-/// a CPU.
-const MOST_RESTS: usize = 32;
-/// Buffers that are kept for the next frame: fresh ones cost a page fault of our own for each of their pages.
-const MOST_SPARE: usize = 8;
 
 pub(super) struct Server<'s> {
     shared: &'s Shared,
@@ -34,9 +28,8 @@ pub(super) struct Server<'s> {
     connection: &'s UnixStream,
     events: Vec<Event>,
     faults: VecDeque<Fault>,
-    rests: VecDeque<Rest>,
+    rests: Rests,
     page: Vec<u8>,
-    spare: Vec<Vec<u8>>,
     spin: Spin,
     recorder: Option<Recorder>,
     was_faulty: bool,
@@ -48,17 +41,6 @@ struct Fault {
     noticed: Instant,
 }
 
-/// The neighbours of a page that was wanted, from `next` on.
-struct Rest {
-    region: usize,
-    page: u64,
-    next: u64,
-    /// Read when its turn comes, where that costs no decoding.
-    piece: Option<Piece>,
-    /// Where the frame of that piece ends: of what lies behind the piece nothing was decoded yet.
-    frame_end: u64,
-}
-
 impl<'s> Server<'s> {
     pub(super) fn new(shared: &'s Shared, vm: &'s Vm, connection: &'s UnixStream) -> Self {
         Self {
@@ -67,9 +49,8 @@ impl<'s> Server<'s> {
             connection,
             events: Vec::new(),
             faults: VecDeque::new(),
-            rests: VecDeque::new(),
+            rests: Rests::default(),
             page: vec![0; SMALL_PAGE_BYTES as usize],
-            spare: Vec::new(),
             spin: Spin::new(Duration::from_micros(shared.settings.spin_us.into())),
             recorder: shared.record.recorder(),
             was_faulty: false,
@@ -85,7 +66,7 @@ impl<'s> Server<'s> {
                 self.answer_all()?;
                 // On a CPU that it shares with us the guest goes on now, and its next fault comes before the rest.
                 std::thread::yield_now();
-            } else if let Some(rest) = self.rests.pop_front() {
+            } else if let Some(rest) = self.rests.take() {
                 self.spin.found();
                 self.install(rest)?;
             } else if self.spin.goes_on() {
@@ -156,16 +137,18 @@ impl<'s> Server<'s> {
         }
         let image = &self.shared.image;
         let is_small = region.page_bytes == SMALL_PAGE_BYTES;
-        let mut frame_end = 0;
+        let mut frame = 0..0;
         let got = if is_small && !image.is_compressed() {
             read_page(image, region.offset_of(page), &mut self.page).map(|()| None)
-        } else if let Some(piece) = self.held(region, page) {
+        } else if let Some(piece) = self.rests.held(region, page) {
+            frame = piece.at..piece.end();
             Ok(Some(piece))
         } else if self.shared.is_for_one() {
-            let mut buffer = self.spare.pop().unwrap_or_default();
-            let is_begun = |begin| self.pieces().any(|piece| piece.at == begin);
-            fetch_front(image, region, page, &mut buffer, is_begun).map(|(piece, end)| {
-                frame_end = end;
+            let mut buffer = self.rests.buffer();
+            let fetched = fetch_front(image, region, page, &mut buffer, |begin| self.rests.is_begun(begin));
+            self.rests.keep(buffer);
+            fetched.map(|(piece, end)| {
+                frame = piece.at..end;
                 Some(piece)
             })
         } else {
@@ -186,34 +169,9 @@ impl<'s> Server<'s> {
         };
         self.vm.answer(region, page, memory, &self.shared.counters)?;
         if is_small {
-            if self.rests.len() == MOST_RESTS
-                && let Some(oldest) = self.rests.pop_front()
-            {
-                self.recycle(oldest.piece);
-            }
-            self.rests.push_back(Rest { region: index, page, next: 0, piece, frame_end });
+            self.rests.add(Rest { region: index, page, next: 0, piece, frame });
         }
         Ok(())
-    }
-
-    /// The piece with all of `page`, where that waits for its neighbours to be installed.
-    fn held(&self, region: &Region, page: u64) -> Option<Piece> {
-        let (start, end) = (region.offset_of(page), region.offset_of(page + 1));
-        self.pieces().find(|piece| piece.at <= start && end <= piece.end()).cloned()
-    }
-
-    /// The pieces that wait for their neighbours to be installed, the last one first.
-    fn pieces(&self) -> impl Iterator<Item = &Piece> {
-        self.rests.iter().rev().filter_map(|rest| rest.piece.as_ref())
-    }
-
-    /// Keeps the buffer of a piece that no one else has.
-    fn recycle(&mut self, piece: Option<Piece>) {
-        if let Some(buffer) = piece.and_then(|piece| Arc::into_inner(piece.memory?))
-            && self.spare.len() < MOST_SPARE
-        {
-            self.spare.push(buffer);
-        }
     }
 
     /// A page that cannot be had: whoever touches it dies of it, rather than reading what it never wrote.
@@ -231,11 +189,14 @@ impl<'s> Server<'s> {
     /// Installs the next few neighbours.
     fn install(&mut self, mut rest: Rest) -> Result<()> {
         let Some(region) = self.vm.regions.get(rest.region) else { return Ok(()) };
-        let piece = match rest.piece.take() {
+        let held = rest.piece.take().or_else(|| self.rests.held(region, rest.page.max(rest.next)));
+        let piece = match held {
             Some(piece) => piece,
             None => {
-                let mut buffer = self.shared.is_for_one().then(|| self.spare.pop().unwrap_or_default());
-                match fetch(&self.shared.image, region, rest.page, buffer.as_mut()) {
+                let mut buffer = self.shared.is_for_one().then(|| self.rests.buffer());
+                let fetched = fetch(&self.shared.image, region, rest.page, buffer.as_mut());
+                self.rests.keep(buffer.unwrap_or_default());
+                match fetched {
                     Ok(piece) => piece,
                     // Nobody waits for them; whoever does later is told.
                     Err(_) => return Ok(()),
@@ -245,11 +206,11 @@ impl<'s> Server<'s> {
         let pages = neighbours(region, rest.page, &piece);
         let Some(first) = region.next_missing(pages.start.max(rest.next)).filter(|page| *page < pages.end)
         else {
-            let behind = region.pages_within(piece.end()..rest.frame_end.max(piece.end()));
-            self.recycle(Some(piece));
+            let behind = region.pages_within(piece.end()..rest.frame.end.max(piece.end()));
+            self.rests.recycle(Some(piece));
             // It was a front, and something is missing of what lies behind it.
             if region.next_missing(behind.start).is_some_and(|page| page < behind.end) {
-                self.rests.push_front(Rest { next: pages.end, piece: None, frame_end: 0, ..rest });
+                self.rests.put_back(Rest { next: pages.end, piece: None, ..rest });
             }
             return Ok(());
         };
@@ -259,11 +220,11 @@ impl<'s> Server<'s> {
         };
         match self.vm.install(region, first..end, &piece, Cause::Fault, &self.shared.counters) {
             Ok(()) => {
-                self.rests.push_front(Rest { next: end, piece: Some(piece), ..rest });
+                self.rests.put_back(Rest { next: end, piece: Some(piece), ..rest });
                 Ok(())
             }
             Err(Refused::Again) => {
-                self.rests.push_front(Rest { piece: Some(piece), ..rest });
+                self.rests.put_back(Rest { piece: Some(piece), ..rest });
                 Ok(())
             }
             Err(Refused::Gone) => Ok(()),
