@@ -1,9 +1,10 @@
 //! Programs in C and C++ that use the library as its users do: through the headers, shared and static.
 
 mod built;
+mod examples;
 mod programs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use programs::{Language, compiler, root, succeeds, work};
@@ -30,7 +31,8 @@ fn compiles(language: Language, source: &str) {
     succeeds(from_the_tree(language).arg("-fsyntax-only").arg(root().join("tests/c").join(source)));
 }
 
-fn program(language: Language, source: &str, linked: Linked, into: &TempDir) -> PathBuf {
+/// Builds `source`, in `tests/c` unless it is absolute.
+fn program(language: Language, source: impl AsRef<Path>, linked: Linked, into: &TempDir) -> PathBuf {
     let libraries = built::libraries();
     let program = into.path().join("program");
     let mut compiler = from_the_tree(language);

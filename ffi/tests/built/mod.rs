@@ -33,11 +33,14 @@ pub fn libraries() -> &'static Path {
     })
 }
 
-/// Tells whether a tool is there; where it is not, says that `test` is skipped.
+/// Tells whether a tool is there; where it is not, says that `test` is skipped, unless `$HYPEMAN_REQUIRE` names the tool.
 #[allow(dead_code, reason = "not every test that shares this file needs a tool that may be missing")]
 pub fn found(tool: &str, test: &str) -> bool {
     let found = Command::new(tool).arg("--version").output().is_ok();
     if !found {
+        let required = std::env::var("HYPEMAN_REQUIRE")
+            .is_ok_and(|tools| tools.split(',').any(|name| name.trim() == tool));
+        assert!(!required, "HYPEMAN_REQUIRE names {tool}, but it is not installed");
         // Past the harness, which would keep the line to itself.
         let _ = writeln!(std::io::stderr(), "SKIP {test}: {tool} is not installed");
     }

@@ -97,7 +97,7 @@ fn runners(sources: &Path, rust: &Path) -> Result<Vec<(&'static str, Runner)>, S
             if Command::new("g++").arg("--version").output().is_ok() {
                 found.push(("c++", Runner::cpp(&sources.join("runner.cpp"), scratch)?));
             } else {
-                skip("a_hostile_store in C++", "c++", "g++ is not installed; apt-get install g++")?;
+                skip("a_hostile_store in C++", "g++", "g++ is not installed; apt-get install g++")?;
             }
         }
     }

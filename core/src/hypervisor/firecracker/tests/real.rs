@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::super::state_file::{self, tests::sealed};
 use super::*;
 use crate::error::Kind;
-use crate::hypervisor::RunState;
+use crate::hypervisor::{RunState, testing};
 
 /// Between two looks at what a process is expected to do.
 const LOOK: Duration = Duration::from_millis(10);
@@ -127,22 +127,9 @@ fn captured_ticks(memory: &Path) -> u64 {
     u64::from_le_bytes(memory[at + 8..at + 16].try_into().unwrap())
 }
 
-#[expect(clippy::print_stdout, reason = "a test that is left out says so")]
 fn with_firecracker(name: &str, test: impl Fn(&Path)) {
-    let named = env::var_os("HYPEMAN_TEST_FIRECRACKER").map(PathBuf::from);
-    let found = || {
-        let path = env::var_os("PATH")?;
-        env::split_paths(&path).map(|one| one.join("firecracker")).find(|one| one.is_file())
-    };
-    let program = named.or_else(found);
-    let has_kvm = File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    match program.filter(|_| has_kvm) {
-        Some(program) => test(&program),
-        None => {
-            let required = env::var("HYPEMAN_REQUIRE").is_ok_and(|all| all.contains("firecracker"));
-            assert!(!required, "{name} needs HYPEMAN_TEST_FIRECRACKER and a usable /dev/kvm");
-            println!("SKIP {name}: no firecracker (HYPEMAN_TEST_FIRECRACKER), or no usable /dev/kvm");
-        }
+    if let Some(program) = testing::real("firecracker", "HYPEMAN_TEST_FIRECRACKER", name) {
+        test(&program);
     }
 }
 

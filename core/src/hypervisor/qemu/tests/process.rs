@@ -73,7 +73,8 @@ pub(super) fn with_each_qemu(name: &str, test: impl Fn(&Path)) {
     });
     let named = env::var_os("HYPEMAN_TEST_QEMU").map(PathBuf::from);
     if found.is_none() && named.is_none() {
-        let required = env::var("HYPEMAN_REQUIRE").is_ok_and(|all| all.contains("qemu"));
+        let required =
+            env::var("HYPEMAN_REQUIRE").is_ok_and(|all| all.split(',').any(|one| one.trim() == "qemu"));
         assert!(!required, "{name} needs qemu-system-x86_64: install the package qemu-system-x86");
         println!("SKIP {name}: there is no qemu-system-x86_64");
         return;
