@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::ask::Present;
+use super::ask::{Asking, Present};
 use super::handshake::Arrival;
 use super::install::Vm;
 use super::prefetch::prefetch;
@@ -66,8 +66,7 @@ fn serve(shared: &Arc<Shared>, connection: &UnixStream) {
     let vm = match vm {
         Ok(Arrival::Faulting(uffd, regions)) => Arc::new(Vm::new(uffd, regions)),
         Ok(Arrival::Asking(asking)) => {
-            let _present = Present::new(shared);
-            return guard(|| asking.run(shared)).unwrap_or_else(|error| shared.counters.error(&error));
+            return answer(shared, asking);
         }
         Err(error) => return shared.counters.error(&error),
     };
@@ -91,6 +90,24 @@ fn serve(shared: &Arc<Shared>, connection: &UnixStream) {
     }
     shared.leave(&vm);
     shared.counters.vms.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// The life of a VM that asks for its memory.
+fn answer(shared: &Arc<Shared>, asking: Asking) {
+    let _present = Present::new(shared);
+    let memory = Arc::clone(asking.memory());
+    let ahead = shared.record.known().and_then(|parts| {
+        let memory = Arc::clone(&memory);
+        // Without it, questions bring what it would have brought.
+        shared.spawn(move |shared| memory.prefetch(shared, &parts)).ok()
+    });
+    if let Err(error) = guard(|| asking.run(shared)) {
+        shared.counters.error(&error);
+    }
+    memory.is_over.store(true, Ordering::Release);
+    if let Some(thread) = ahead {
+        let _ = thread.join();
+    }
 }
 
 /// Keeps the descriptor of a VM that cannot be served: without it, and without the VMM's own, missing memory would

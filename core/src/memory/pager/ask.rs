@@ -1,34 +1,30 @@
 //! The thread of a VM whose VMM answers the page faults of its guest itself, and asks for each page over a connection:
 //! cloud-hypervisor, which takes a restore for the second half of a post-copy migration.
 //!
-//! The memory of its guest is a file without a name that we have, too. A page is written there, and the VMM maps it once
-//! it was told so: what lies in the file without being mapped no guest sees, so that the neighbours of a page are
-//! written with it. A page that was ever written is the guest's, and is not written again.
+//! It asks for one page after the other from the start, too, while its guest wants nothing: that is not what a working set
+//! is made of.
 //!
 //! A VMM that gets no answer ends, and so does one that hears that a page cannot be had.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::fetch::{fetch, neighbours};
-use super::install::memory_of;
-use super::metrics::{Cause, Counters, add};
-use super::record::PART_BYTES;
+use super::asked::Asked;
+use super::metrics::add;
+use super::record::Recorder;
 use super::regions::{Region, SMALL_PAGE_BYTES};
 use super::spin::Spin;
 use crate::error::{Error, Kind, Result};
 use crate::memory::file::u64_at;
-use crate::memory::image::Piece;
-use crate::memory::zero::is_zero;
 use crate::sys::socket;
-use crate::sys::sparse::fill_holes;
 
 /// A request, an answer, and the range behind a request.
 const FRAME_BYTES: usize = 16;
@@ -40,10 +36,8 @@ const FAILED: u16 = 2;
 /// A VM that asks for its pages.
 pub(super) struct Asking {
     questions: UnixStream,
-    memory: File,
-    regions: Vec<Region>,
-    /// Where the last frame was decoded.
-    spare: Vec<u8>,
+    memory: Arc<Asked>,
+    in_order: InOrder,
     spin: Spin,
 }
 
@@ -58,17 +52,27 @@ impl Asking {
                 "its memory is a file of {bytes} bytes, which is less than it has"
             )));
         }
-        Ok(Self { questions, memory, regions, spare: Vec::new(), spin: Spin::new(Duration::ZERO) })
+        let memory = Arc::new(Asked::new(memory, regions));
+        Ok(Self { questions, memory, in_order: InOrder::default(), spin: Spin::new(Duration::ZERO) })
+    }
+
+    /// The memory that it asks for.
+    pub(super) fn memory(&self) -> &Arc<Asked> {
+        &self.memory
     }
 
     /// Answers until the VMM hangs up, as it does when it has all of its memory, or the pager stops.
     pub(super) fn run(mut self, shared: &Shared) -> Result<()> {
         self.spin = Spin::new(Duration::from_micros(shared.settings.spin_us.into()));
+        let mut recorder = shared.record.recorder();
+        // Where the last frame was decoded.
+        let mut spare = Vec::new();
         while let Some(asked) = self.question(shared)? {
             let noticed = Instant::now();
+            self.note(&asked, &mut recorder);
             let given = {
                 let _urgent = shared.urgent();
-                self.give(&asked, shared)
+                self.memory.give(&asked, shared, &mut spare)
             };
             let status = match given {
                 Ok(()) => OK,
@@ -80,10 +84,23 @@ impl Asking {
             self.answer(status, shared)?;
             shared.counters.fault(noticed.elapsed());
         }
-        if self.regions.iter().all(|region| region.next_missing(0).is_none()) {
+        if self.memory.is_whole() {
             add(&shared.counters.vms_whole, 1);
         }
         Ok(())
+    }
+
+    /// Notes what is asked for because a guest wants it.
+    fn note(&mut self, asked: &Range<u64>, recorder: &mut Option<Recorder>) {
+        let Some(wanted) = recorder else { return };
+        let Some((region, page)) = self.memory.find(asked.start) else { return };
+        if !self.in_order.is_next(asked, page == 0) {
+            wanted.note(region.offset_of(page));
+        }
+        if wanted.is_full() {
+            *recorder = None;
+            self.in_order = InOrder::default();
+        }
     }
 
     /// The guest-physical addresses of the pages that are wanted; `None` once nothing more is.
@@ -101,74 +118,6 @@ impl Asking {
         let Some(range) = self.read(shared)? else { return Ok(None) };
         let (start, bytes) = (u64_at(&range, 0).unwrap_or_default(), u64_at(&range, 8).unwrap_or_default());
         Ok(Some(start..start.saturating_add(bytes)))
-    }
-
-    /// Puts the pages at `asked` into the memory of the guest.
-    fn give(&mut self, asked: &Range<u64>, shared: &Shared) -> Result<()> {
-        let mut spare = std::mem::take(&mut self.spare);
-        let given = self.give_with(asked, shared, &mut spare);
-        self.spare = spare;
-        given
-    }
-
-    fn give_with(&self, asked: &Range<u64>, shared: &Shared, spare: &mut Vec<u8>) -> Result<()> {
-        let is_whole = [asked.start, asked.end].iter().all(|end| end.is_multiple_of(SMALL_PAGE_BYTES));
-        let found = self.regions.iter().find_map(|region| {
-            let first = region.page_at(asked.start)?;
-            let end = first.checked_add((asked.end - asked.start) / SMALL_PAGE_BYTES)?;
-            (is_whole && first < end && end <= region.pages()).then_some((region, first..end))
-        });
-        let Some((region, pages)) = found else {
-            let why =
-                format!("a VM asked for memory at {:#x}..{:#x}, which it has not", asked.start, asked.end);
-            return Err(Error::new(Kind::InvalidRequest, why));
-        };
-        if pages.clone().any(|page| region.is_done(page)) {
-            // A page that lay beside one asked for before is there. One that the guest gave back since is not.
-            self.make_room(region, pages.clone())?;
-        }
-        while let Some(page) = region.next_missing(pages.start).filter(|page| *page < pages.end) {
-            let buffer = shared.is_for_one().then_some(&mut *spare);
-            let piece = fetch(&shared.image, region, page, buffer)?;
-            let around = neighbours(region, page, &piece);
-            let around = match piece.memory {
-                Some(_) => around,
-                None => page..around.end.min(page + PART_BYTES / SMALL_PAGE_BYTES),
-            };
-            self.put(region, around, &piece, &shared.counters)?;
-            piece.give_back(spare);
-        }
-        Ok(())
-    }
-
-    /// Writes those of `pages`, all of which are in `piece`, that never were.
-    fn put(&self, region: &Region, pages: Range<u64>, piece: &Piece, counters: &Counters) -> Result<()> {
-        let memory = |pages| memory_of(region, pages, piece);
-        let is_zero = |page| memory(page..page + 1).is_none_or(is_zero);
-        let mut next = pages.start;
-        while let Some(first) = region.next_missing(next).filter(|page| *page < pages.end) {
-            let zeros = is_zero(first);
-            next = first + 1;
-            while next < pages.end && !region.is_done(next) && is_zero(next) == zeros {
-                next += 1;
-            }
-            match memory(first..next).filter(|_| !zeros) {
-                None => self.make_room(region, first..next)?,
-                Some(bytes) => self
-                    .memory
-                    .write_all_at(bytes, region.offset_of(first))
-                    .map_err(|e| Error::os("write", "guest memory", &e))?,
-            }
-            region.set_present(first..next);
-            counters.installed(Cause::Fault, zeros, (next - first) * SMALL_PAGE_BYTES);
-        }
-        Ok(())
-    }
-
-    /// Makes zeros of what is nothing yet; a page that is there stays as it is.
-    fn make_room(&self, region: &Region, pages: Range<u64>) -> Result<()> {
-        fill_holes(&self.memory, region.offset_of(pages.start)..region.offset_of(pages.end))
-            .map_err(|e| Error::os("make room in", "guest memory", &e))
     }
 
     /// The next 16 bytes; `None` where the VMM has hung up or the pager stops.
@@ -214,6 +163,29 @@ impl Asking {
             }
         }
         Ok(())
+    }
+}
+
+/// What a VMM asks for on its own account: from the start of each range on, and never again for what it was given.
+#[derive(Default)]
+struct InOrder {
+    next: u64,
+    given: HashSet<u64>,
+}
+
+impl InOrder {
+    /// Whether it is the turn of `asked`, which may be the start of a range.
+    fn is_next(&mut self, asked: &Range<u64>, is_first: bool) -> bool {
+        while self.next < asked.start && self.given.remove(&self.next) {
+            self.next += SMALL_PAGE_BYTES;
+        }
+        let is_next = is_first || self.next == asked.start;
+        if is_next {
+            self.next = asked.end;
+        } else {
+            self.given.insert(asked.start);
+        }
+        is_next
     }
 }
 

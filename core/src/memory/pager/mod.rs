@@ -12,6 +12,7 @@
 
 mod accept;
 mod ask;
+mod asked;
 mod fetch;
 mod fill;
 mod handshake;

@@ -118,6 +118,60 @@ fn what_the_guest_has_made_of_a_page_is_never_written_over() {
 }
 
 #[test]
+fn what_the_first_guest_wanted_lies_in_the_memory_of_the_second_one_before_it_asks() {
+    let memory = guest_memory(8 * MIB);
+    // The first lies where the VMM, which asks for all in order, comes by later.
+    let far = shuffled(memory.len() / PAGE, 5).filter(|page| *page > 256).take(20);
+    let wanted: Vec<usize> = std::iter::once(40).chain(far).collect();
+    let scene = Scene::of(&memory, &ServeMemory::default());
+    let mut vmm = Vmm::new(&scene, memory.len());
+    let mut on_its_own = (0..memory.len() / PAGE).filter(|page| *page != 40);
+    for page in &wanted {
+        on_its_own.by_ref().take(7).for_each(|page| drop(vmm.read(page)));
+        drop(vmm.read(*page));
+    }
+    drop(vmm);
+    scene.until("it left", |now| now.vms == 0);
+    scene.pager.stop();
+    let known = scene.kept.lock().unwrap().clone().expect("it was noted");
+    let mut parts: Vec<_> = wanted.iter().map(|page| (page * PAGE / 32_768) as u64).collect();
+    let mut seen = std::collections::HashSet::new();
+    parts.retain(|part| seen.insert(*part));
+    assert_eq!(known.parts(), parts, "in their order, and nothing else");
+
+    let scene = Scene::new(image(&memory, Some(zstd(1))), &ServeMemory::default(), Some(&known));
+    let vmm = Vmm::new(&scene, memory.len());
+    scene.until("all of it is there", |now| now.prefetched_bytes == parts.len() as u64 * 32_768);
+    for page in wanted {
+        let mut read = vec![0xEE; PAGE];
+        vmm.memory.read_exact_at(&mut read, (page * PAGE) as u64).unwrap();
+        assert!(read == memory[page * PAGE..][..PAGE], "page {page}");
+    }
+    assert_eq!(scene.pager.metrics().faults, 0);
+}
+
+#[test]
+fn what_works_ahead_never_writes_over_what_a_guest_has_made() {
+    let memory: Vec<u8> = (0..2 * MIB).map(|at| (at / PAGE % 251 + 1) as u8).collect();
+    let parts: Vec<u64> = shuffled(memory.len() / 32_768, 1).map(|part| part as u64).collect();
+    let known = WorkingSet::new(32_768, &parts);
+    for round in 0..20 {
+        let scene = Scene::new(image(&memory, Some(zstd(1))), &ServeMemory::default(), Some(&known));
+        let mut vmm = Vmm::new(&scene, memory.len());
+        // The same parts in the same order, so that both meet.
+        for part in &parts {
+            let page = *part as usize * 8 + round % 8;
+            assert!(vmm.read(page) == memory[page * PAGE..][..PAGE], "page {page}");
+            vmm.memory.write_all_at(&[0xDD; PAGE], (page * PAGE) as u64).unwrap();
+        }
+        scene.until("all of it is there", |now| now.copied_bytes == memory.len() as u64);
+        for page in parts.iter().map(|part| *part as usize * 8 + round % 8) {
+            assert_eq!(vmm.read(page), [0xDD; PAGE], "page {page}");
+        }
+    }
+}
+
+#[test]
 fn a_page_that_cannot_be_had_is_answered_as_such_and_others_are_given() {
     let memory = guest_memory(4 * MIB);
     let scene = Scene::new(damaged_image(&memory, 0.5), &ServeMemory::default(), None);
