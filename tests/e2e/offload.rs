@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, CompressionConfig, CompressionState, ForkSnapshot, Hypeman, InstanceState, Kind, Options, Pager,
+    Call, CompressionConfig, CompressionState, Hypeman, InstanceState, Kind, Options, Pager,
     Phase, RegisterInstance, RestoreSnapshot, ServeMemory, Snapshot,
 };
 use hypeman_tests::cloud_hypervisor::{self, Vm};
@@ -118,7 +118,7 @@ pub fn memory_is_captured_and_restored_by_descriptor_and_never_written_raw() {
 }
 
 /// A VM of `memory_mib` that was captured, compressed, and ended; and how far its guest had counted.
-fn captured_and_gone(
+pub fn captured_and_gone(
     root: &Path,
     memory_mib: u64,
     is_shared: bool,
@@ -137,7 +137,7 @@ fn captured_and_gone(
     (vm, hm, made, u32::try_from(captured).unwrap())
 }
 
-fn paged(waiting: &Vm, pager: &Pager) -> RestoreSnapshot {
+pub fn paged(waiting: &Vm, pager: &Pager) -> RestoreSnapshot {
     RestoreSnapshot {
         api_socket: Some(waiting.api_socket()),
         uffd_socket: Some(pager.socket().into()),
@@ -173,44 +173,20 @@ pub fn a_cloud_hypervisor_asks_a_pager_for_its_memory() {
         pager.stop().unwrap();
         assert_eq!(vm.tick_after(vm.last_tick().ticks + FULL_CHECK).wrong, 0, "it needs the pager no more");
         assert_eq!(waiting.state(), "Running");
+
+        // What this guest wanted first, the next one has before it asks.
+        drop(waiting);
+        let pager = hm.snapshots().serve_memory(&made.id, &ServeMemory::default()).unwrap();
+        let waiting = Vm::start(&program, &root.path().join("third"));
+        let request = paged(&waiting, &pager);
+        hm.instances().snapshots().restore(&made.id, VM_ID, &request, Call::default()).unwrap();
+        pager.wait(Call::default().timeout(Duration::from_secs(120))).unwrap();
+        let metrics = pager.metrics().unwrap();
+        assert!(metrics.prefetched_bytes > 0 && metrics.vms_whole == 1, "{metrics:?}");
+        assert_eq!(metrics.copied_bytes + metrics.zero_bytes, 256 << 20, "{metrics:?}");
+        pager.stop().unwrap();
         assert_nothing_left(hm.data_dir());
     }
-}
-
-pub fn ten_cloud_hypervisors_of_one_snapshot_each_count_on_from_one_pager() {
-    let root = directory();
-    let compression = CompressionConfig::with("zstd", None);
-    let (_vm, hm, made, captured) = captured_and_gone(root.path(), 64, true, compression);
-    let pager = hm.snapshots().serve_memory(&made.id, &ServeMemory::default()).unwrap();
-    let program = cloud_hypervisor::program().expect("asked for before");
-    let forks: Vec<_> = (0..10)
-        .map(|number| {
-            let waiting = Vm::start(&program, &root.path().join(format!("vmm{number}")));
-            let request = ForkSnapshot {
-                directory: Some(root.path().join(format!("fork{number}"))),
-                restore: paged(&waiting, &pager),
-                ..ForkSnapshot::new(format!("fork{number}"))
-            };
-            let fork = hm.snapshots().fork(&made.id, &request, Call::default()).unwrap();
-            assert_eq!(fork.state, InstanceState::Running);
-            (waiting, fork.directory.unwrap())
-        })
-        .collect();
-    for (waiting, directory) in &forks {
-        let went_on = waiting.tick_in(directory, captured);
-        assert!(went_on.ticks <= captured + 16, "captured at {captured}: {went_on:?}");
-        assert_eq!(went_on.wrong, 0);
-    }
-    // Each has a life of its own: one after the other checks all of its pattern while the others stand.
-    forks.iter().for_each(|(waiting, _)| waiting.pause());
-    for (runs, directory) in &forks {
-        runs.resume();
-        assert_eq!(runs.tick_in(directory, captured + 16 + FULL_CHECK).wrong, 0);
-        runs.pause();
-    }
-    pager.wait(Call::default().timeout(Duration::from_secs(120))).unwrap();
-    let metrics = pager.metrics().unwrap();
-    assert_eq!((metrics.vms_seen, metrics.vms_whole, metrics.errors), (10, 10, 0), "{metrics:?}");
 }
 
 pub fn a_cloud_hypervisor_ends_when_its_guest_needs_a_damaged_page() {
