@@ -54,7 +54,9 @@ pub fn every_language() -> Result<(), String> {
         }
         let rss = memory.first().and_then(|line| line["rss ".len()..].trim().parse::<u64>().ok());
         match rss {
-            Some(bytes) if bytes <= RSS_BYTES => report.tried("MiB above baseline", bytes >> 20),
+            Some(bytes) if bytes <= RSS_BYTES => {
+                report.tried(&format!("MiB above baseline of {language}"), bytes >> 20)
+            }
             other => report.failure(format!("{}: {other:?} bytes above baseline", language)),
         }
         if files(&run.join("canary")) != canary {
