@@ -26,16 +26,17 @@ def running(hm: Hypeman, tmp_path: Path) -> Iterator[Instance]:
     (where / "disk.raw").write_bytes(b"a disk")
     command = ["qemu-system-x86_64", "-machine", "pc,accel=tcg", "-m", "256", "-nodefaults", "-display", "none"]
     qemu = subprocess.Popen([*command, "-qmp", f"unix:{monitor},server=on,wait=off"], stdin=subprocess.DEVNULL)
-    until = time.monotonic() + PATIENCE
-    while not monitor.exists():
-        assert qemu.poll() is None and time.monotonic() < until, "qemu does not start"
-        time.sleep(0.01)
-    vm = hm.instances.register(name="vm", hypervisor="qemu", api_socket=monitor, directory=where)
-    yield vm
-    # While its VMM is there: what was cancelled is tidied up by then.
-    hm.close()
-    qemu.kill()
-    qemu.wait()
+    try:
+        until = time.monotonic() + PATIENCE
+        while not monitor.exists():
+            assert qemu.poll() is None and time.monotonic() < until, "qemu does not start"
+            time.sleep(0.01)
+        yield hm.instances.register(name="vm", hypervisor="qemu", api_socket=monitor, directory=where)
+        # While its VMM is there: what was cancelled is tidied up by then.
+        hm.close()
+    finally:
+        qemu.kill()
+        qemu.wait()
 
 
 @pytest.mark.parametrize("phase", [Phase.SAVING_MEMORY, Phase.COPYING_DISKS])
