@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::ask::{Asking, Present};
 use super::handshake::Arrival;
-use super::install::Vm;
+use super::install::{PREFETCHERS, Vm};
 use super::prefetch::prefetch;
 use super::serve::Server;
 use super::{Shared, handshake};
@@ -20,8 +20,6 @@ use crate::sys::socket;
 
 /// The most VMs at a time.
 const MOST_VMS: usize = 1024;
-/// Threads that install ahead of one VM.
-const PREFETCHERS: usize = 2;
 /// How often to look whether there is something to keep.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -73,10 +71,10 @@ fn serve(shared: &Arc<Shared>, connection: &UnixStream) {
     shared.enter(&vm);
     let mut ahead = Vec::new();
     if let Some(parts) = shared.record.known() {
-        for _ in 0..PREFETCHERS {
+        for thread in 0..PREFETCHERS {
             let (vm, parts) = (Arc::clone(&vm), Arc::clone(&parts));
             // Without it, faults bring what it would have brought.
-            ahead.extend(shared.spawn(move |shared| prefetch(shared, &vm, &parts)));
+            ahead.extend(shared.spawn(move |shared| prefetch(shared, &vm, &parts, thread)));
         }
     }
     let served: Result<()> = guard(|| Server::new(shared, &vm, connection).run());

@@ -11,7 +11,7 @@ use super::fetch::{fetch, fetch_front, neighbours, read_page};
 use super::install::{Refused, Vm, memory_of};
 use super::metrics::Cause;
 use super::record::Recorder;
-use super::regions::SMALL_PAGE_BYTES;
+use super::regions::{Region, SMALL_PAGE_BYTES};
 use super::rests::{Rest, Rests};
 use super::spin::Spin;
 use crate::error::{Error, Kind, Result};
@@ -21,6 +21,8 @@ use crate::sys::uffd::Event;
 
 /// Pages of data that are installed between two looks for faults.
 const SLICE_PAGES: u64 = 4;
+/// How long a page that is about to be installed is waited for: what a frame takes to be decoded while others run, too.
+const MOST_WAIT: Duration = Duration::from_micros(200);
 
 pub(super) struct Server<'s> {
     shared: &'s Shared,
@@ -129,6 +131,9 @@ impl<'s> Server<'s> {
             self.shared.counters.error(&Error::new(Kind::InvalidRequest, why));
             return Ok(());
         };
+        if self.came(region, page) {
+            return Ok(self.vm.uffd.wake(region.address_of(page), region.page_bytes)?);
+        }
         if region.is_removed(page) {
             return self.vm.answer_removed(region, page, &self.shared.counters);
         }
@@ -172,6 +177,20 @@ impl<'s> Server<'s> {
             self.rests.add(Rest { region: index, page, next: 0, piece, frame });
         }
         Ok(())
+    }
+
+    /// Whether a page came while this waited for the thread that was about to install it: a frame that is being decoded is
+    /// there sooner than if it were decoded twice. That thread may itself wait for events to be read, by us.
+    fn came(&self, region: &Region, page: u64) -> bool {
+        let offset = region.offset_of(page);
+        if !self.vm.is_coming(offset) {
+            return false;
+        }
+        let began = Instant::now();
+        while !region.is_done(page) && self.vm.is_coming(offset) && began.elapsed() < MOST_WAIT {
+            std::thread::yield_now();
+        }
+        region.is_done(page) && !region.is_removed(page)
     }
 
     /// A page that cannot be had: whoever touches it dies of it, rather than reading what it never wrote.
