@@ -30,13 +30,14 @@ pub struct Scene {
 }
 
 impl Scene {
-    fn new(memory_mib: u32) -> Self {
+    pub fn new(memory_mib: u32) -> Self {
         Self::with_data(memory_mib, |root| root.join("data"))
     }
 
     fn with_data(memory_mib: u32, data: impl FnOnce(&Path) -> PathBuf) -> Self {
         let root = directory();
-        let vm = Vm::boot(&program(), &root.path().join("first"), memory_mib);
+        // Alone in its directory, so that its forks' firecrackers can have another one there.
+        let vm = Vm::boot(&program(), &root.path().join("vms/first"), memory_mib);
         let hm = Hypeman::open(data(root.path())).unwrap();
         hm.instances().register(&registered(&vm)).unwrap();
         Self { vm, hm, root }
@@ -334,37 +335,6 @@ pub fn a_firecracker_with_all_of_its_memory_outlives_its_pager() {
     scene.hm.close();
     let went_on = waiting.tick_after(captured);
     assert_eq!(waiting.tick_after(went_on.ticks + FULL_CHECK).wrong, 0);
-}
-
-pub fn ten_firecrackers_of_one_snapshot_each_count_on_from_one_pager() {
-    let mut scene = Scene::new(128);
-    let (made, captured) = captured_and_gone(&mut scene, Some(CompressionConfig::with("zstd", None)));
-    let pager = scene.hm.snapshots().serve_memory(&made.id, &ServeMemory::default()).unwrap();
-    let program = firecracker::program().expect("asked for before");
-    let image = scene.payload(&made.id).join("snapshots/snapshot-latest");
-    let forks: Vec<_> = (0..10)
-        .map(|number| {
-            let fork = Vm::start(&program, &scene.root.path().join(format!("fork{number}")));
-            fork.load_paged(&image, pager.socket());
-            fork.resume();
-            fork
-        })
-        .collect();
-    for fork in &forks {
-        let went_on = fork.tick_after(0);
-        assert!((captured..=captured + 16).contains(&went_on.ticks), "captured at {captured}: {went_on:?}");
-        assert_eq!(fork.tick_after(went_on.ticks).wrong, 0);
-    }
-    let metrics = pager.metrics().unwrap();
-    assert_eq!((metrics.vms, metrics.vms_seen, metrics.errors), (10, 10, 0), "{metrics:?}");
-    // Each has a life of its own: one after the other checks all of its pattern while the others stand.
-    forks.iter().for_each(Vm::pause);
-    for fork in &forks {
-        let stood_at = fork.last_tick().ticks;
-        fork.resume();
-        assert_eq!(fork.tick_after(stood_at + FULL_CHECK).wrong, 0);
-        fork.pause();
-    }
 }
 
 pub fn a_firecracker_ends_when_its_guest_touches_a_damaged_page() {

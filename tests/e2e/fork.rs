@@ -1,33 +1,36 @@
 //! Forks of real VMs: each counts on from where the snapshot was taken, on files of its own.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hypeman_core::{
-    Call, CompressionConfig, Duplicates, ForkSnapshot, Hypeman, InstanceState, Kind, RegisterInstance,
-    RestoreSnapshot, Snapshot,
+    Call, CompressionConfig, Duplicates, ForkSnapshot, Hypeman, InstanceState, Kind, Options,
+    RegisterInstance, RestoreSnapshot, Snapshot,
 };
 use hypeman_tests::guest::{self, PATTERN_PAGES};
 use hypeman_tests::vm::{self, Tick, Vm, ticks_of};
 use hypeman_tests::{cloud_hypervisor, firecracker};
 
+use crate::offload::{captured_and_gone, raw_files};
 use crate::scene::{Scene, VM_ID, directory, raw_memory, standby};
 
 /// Ticks within which the guest has checked each page of its pattern once.
-const FULL_CHECK: u32 = PATTERN_PAGES as u32;
+pub const FULL_CHECK: u32 = PATTERN_PAGES as u32;
 
 /// For guests on a busy machine, not a claim of speed.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn captured_at(hm: &Hypeman, made: &Snapshot) -> u32 {
+/// How far the guest had counted.
+pub fn captured_at(hm: &Hypeman, made: &Snapshot) -> u32 {
     let payload = hm.data_dir().join("snapshots").join(&made.id).join("guest");
     u32::try_from(guest::examine(&raw_memory(&payload)).unwrap().ticks).unwrap()
 }
 
 /// The first tick beyond `ticks` in a serial log.
-fn tick_after(log: &Path, ticks: u32) -> Tick {
+pub fn tick_after(log: &Path, ticks: u32) -> Tick {
     let began = Instant::now();
     loop {
         if let Some(tick) = ticks_of(log).into_iter().find(|tick| tick.ticks > ticks) {
@@ -121,6 +124,35 @@ pub fn cloud_hypervisor_forks_run_beside_their_source() {
         assert_eq!(waiting.state(), "Running");
     }
     assert_eq!(source.tick_after(source.last_tick().ticks).wrong, 0);
+}
+
+pub fn a_cloud_hypervisor_fork_gets_compressed_memory_by_descriptor_and_never_raw() {
+    let root = directory();
+    let compression = CompressionConfig::with("zstd", None);
+    let (_source, hm, made, captured) = captured_and_gone(root.path(), 64, true, compression);
+    hm.close();
+    let program = cloud_hypervisor::program().expect("asked for before");
+    // Without the option there is a raw file for a while: it would be noticed.
+    for (name, offload_memory) in [("through-a-file", false), ("given", true)] {
+        let options = Options { offload_memory, ..Options::default() };
+        let hm = Hypeman::open_with(root.path().join("data"), options).unwrap();
+        let waiting = cloud_hypervisor::Vm::start(&program, &root.path().join(format!("vmm-{name}")));
+        let place = root.path().join(name);
+        let request = ForkSnapshot {
+            directory: Some(place.clone()),
+            restore: RestoreSnapshot { api_socket: Some(waiting.api_socket()), ..RestoreSnapshot::default() },
+            ..ForkSnapshot::new(name)
+        };
+        let mut was_raw = false;
+        let watched = Call::default().progress(|_| {
+            was_raw |= !raw_files(root.path()).is_empty();
+            ControlFlow::Continue(())
+        });
+        let fork = hm.snapshots().fork(&made.id, &request, watched).unwrap();
+        assert_eq!(fork.state, InstanceState::Running);
+        assert_eq!(was_raw, !offload_memory);
+        assert_went_on(&place.join("serial.log"), captured);
+    }
 }
 
 pub fn a_firecracker_fork_must_find_its_files_where_its_sources_were() {

@@ -19,6 +19,7 @@ mod offload;
 mod refuse;
 mod restore;
 mod scene;
+mod ten;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -73,6 +74,7 @@ const STORIES: &[Story] = &stories![
     Qemu: host::a_host_in_c_brings_its_vm_back_from_the_newest_checkpoint,
     Qemu: fork::qemu_forks_run_beside_their_source,
     CloudHypervisor: fork::cloud_hypervisor_forks_run_beside_their_source,
+    CloudHypervisor: fork::a_cloud_hypervisor_fork_gets_compressed_memory_by_descriptor_and_never_raw,
     Firecracker: fork::a_firecracker_fork_must_find_its_files_where_its_sources_were,
     Qemu: refuse::a_cancelled_capture_lets_the_vm_run,
     Qemu: refuse::a_monitor_with_another_client_is_busy,
@@ -93,7 +95,7 @@ const STORIES: &[Story] = &stories![
     CloudHypervisor: cloud_hypervisor::a_cloud_hypervisor_that_is_frozen_or_dead_gives_a_typed_error,
     CloudHypervisor: offload::memory_is_captured_and_restored_by_descriptor_and_never_written_raw,
     CloudHypervisor: offload::a_cloud_hypervisor_asks_a_pager_for_its_memory,
-    CloudHypervisor: offload::ten_cloud_hypervisors_of_one_snapshot_each_count_on_from_one_pager,
+    CloudHypervisor: ten::ten_forks_of_a_cloud_hypervisor_run_at_once_from_one_pager,
     CloudHypervisor: offload::a_cloud_hypervisor_ends_when_its_guest_needs_a_damaged_page,
     CloudHypervisor: offload::a_cloud_hypervisor_without_shared_memory_takes_it_from_no_pager,
     CloudHypervisor: offload::a_cloud_hypervisor_that_would_die_of_a_migration_is_captured_through_a_file,
@@ -112,7 +114,7 @@ const STORIES: &[Story] = &stories![
     Firecracker: firecracker::a_host_killed_while_firecracker_writes_is_made_good,
     FirecrackerAndRoot: firecracker::a_firecracker_runs_on_while_a_pager_gives_it_its_memory,
     FirecrackerAndRoot: firecracker::a_firecracker_with_all_of_its_memory_outlives_its_pager,
-    FirecrackerAndRoot: firecracker::ten_firecrackers_of_one_snapshot_each_count_on_from_one_pager,
+    FirecrackerAndRoot: ten::ten_forks_of_a_firecracker_run_at_once_beside_their_source_from_one_pager,
     FirecrackerAndRoot: firecracker::a_firecracker_ends_when_its_guest_touches_a_damaged_page,
     FirecrackerAndRoot: firecracker::a_disk_too_small_for_the_memory_is_refused_before_firecracker_pauses,
 ];

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, CompressionConfig, CompressionState, Hypeman, InstanceState, Kind, Options, Pager,
-    Phase, RegisterInstance, RestoreSnapshot, ServeMemory, Snapshot,
+    Call, CompressionConfig, CompressionState, Hypeman, InstanceState, Kind, Options, Pager, Phase,
+    RegisterInstance, RestoreSnapshot, ServeMemory, Snapshot,
 };
 use hypeman_tests::cloud_hypervisor::{self, Vm};
 use hypeman_tests::guest::{self, PATTERN_PAGES};
@@ -38,8 +38,8 @@ fn register(hm: &Hypeman, vm: &Vm) {
     }
 }
 
-/// Every file of that name beneath `directory`.
-fn raw_files(directory: &Path) -> Vec<PathBuf> {
+/// Every file of raw guest memory beneath `directory`.
+pub fn raw_files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();

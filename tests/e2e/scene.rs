@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -138,6 +139,26 @@ pub fn raw_memory(guest: &Path) -> Vec<u8> {
         lz4_flex::frame::FrameDecoder::new(lz4).read_to_end(&mut memory).unwrap();
     }
     memory
+}
+
+/// What is stored of a snapshot that no one who uses it has to change: record and payload, each file with its inode, the
+/// time of its last change, and its bytes.
+pub fn stored(hm: &Hypeman, id: &str) -> Vec<(PathBuf, [i64; 3], Vec<u8>)> {
+    let directory = hm.data_dir().join("snapshots").join(id);
+    let (mut todo, mut found) = (vec![directory.join("guest")], Vec::new());
+    let mut files = vec![directory.join("snapshot.json")];
+    while let Some(place) = todo.pop() {
+        for entry in fs::read_dir(place).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() { &mut todo } else { &mut files }.push(entry.path());
+        }
+    }
+    files.sort();
+    for file in files {
+        let facts = file.metadata().unwrap();
+        let bytes = fs::read(&file).unwrap();
+        found.push((file, [facts.ino() as i64, facts.mtime(), facts.mtime_nsec()], bytes));
+    }
+    found
 }
 
 /// Requires that no stage, intent or rubbish is left in `data`, once the jobs in the background have ended.

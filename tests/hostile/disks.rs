@@ -10,9 +10,21 @@ use hypeman_tests::report::Report;
 use crate::scene::{Random, files, jobs_end, open, scratch, snapshot, standby_vm};
 
 /// A mounted file system, unmounted when dropped.
-struct Mounted(PathBuf);
+pub struct Mounted(PathBuf);
 
 impl Mounted {
+    /// An empty one of that kind, of `bytes`, in a new file `image`.
+    pub fn formatted(kind: &str, bytes: u64, image: &Path, at: &Path) -> Result<Self, String> {
+        fs::File::create(image).unwrap().set_len(bytes).unwrap();
+        let options: &[_] = if kind == "ext4" { &["-q", "-F", "-m", "0"] } else { &["-q", "-f"] };
+        run(Command::new(format!("mkfs.{kind}")).args(options).arg(image))?;
+        Self::new(at, &["-o", "loop", image.to_str().unwrap()])
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     fn new(at: &Path, arguments: &[&str]) -> Result<Self, String> {
         fs::create_dir_all(at).unwrap();
         run(Command::new("mount").args(arguments).arg(at))?;
@@ -62,12 +74,8 @@ pub fn tmpfs() -> Result<(), String> {
 pub fn full_ext4() -> Result<(), String> {
     let mut report = Report::new("disks-ext4", 1);
     let temp = tempfile::tempdir().unwrap();
-    let image = temp.path().join("image");
-    fs::File::create(&image).unwrap().set_len(12 << 20).unwrap();
-    let at = temp.path().join("small");
-    let made = run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image))
-        .and_then(|()| Mounted::new(&at, &["-o", "loop", image.to_str().unwrap()]));
-    let mounted = match made {
+    let (image, at) = (temp.path().join("image"), temp.path().join("small"));
+    let mounted = match Mounted::formatted("ext4", 12 << 20, &image, &at) {
         Ok(mounted) => mounted,
         Err(why) => return skip("a_full_disk", "root", &why),
     };

@@ -10,6 +10,7 @@ mod faults;
 mod fork;
 mod guarantees;
 mod processes;
+mod reflinks;
 mod replay;
 mod scene;
 
@@ -24,6 +25,11 @@ const TOGETHER: &[Story] = &[
     ("every_call_of_every_operation_may_fail", faults::every_call),
     ("every_flipped_bit_and_every_cut_of_a_small_store_is_found", damage::small_store),
     ("a_full_disk_loses_nothing", disks::full_ext4),
+    ("ten_forks_share_their_blocks_where_the_file_system_reflinks", reflinks::of_raw_memory),
+    (
+        "forks_of_compressed_memory_expand_it_each_for_itself_unless_a_pager_serves_them",
+        reflinks::of_compressed_memory,
+    ),
     ("random_flips_in_a_larger_store_are_found", damage::larger_store),
     ("one_damaged_record_never_hides_the_others", damage::many_records),
     ("a_small_tmpfs_without_space_or_inodes_loses_nothing", disks::tmpfs),

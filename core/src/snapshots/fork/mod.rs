@@ -8,6 +8,8 @@
 
 mod plan;
 mod recover;
+#[cfg(test)]
+mod tests;
 
 use self::plan::Plan;
 use super::memory::pin;
@@ -54,6 +56,11 @@ pub(super) fn fork(
             load::check_served(hm, snapshot, vmm.as_ref(), &request.restore, &call)?;
         }
     }
+    // What it is given, it needs no file of.
+    let extent = match &vmm {
+        Some(vmm) if load::is_given_memory(hm, &found, snapshot, vmm.as_ref())? => Extent::WithoutMemory,
+        _ => Extent::of(target, &request.restore),
+    };
 
     let mut journal = Journal {
         instance_id: id,
@@ -62,12 +69,11 @@ pub(super) fn fork(
         exchanges: plan.exchanges.clone(),
     };
     store.write_journal(&journal)?;
-    let made = make(hm, snapshot, &plan, &mut journal, target, request, &mut call).and_then(|placed| {
-        let loaded = match &mut vmm {
-            None => placed,
-            Some(vmm) => Some(load::load(hm, &found, snapshot, vmm.as_mut(), &request.restore, &mut call)?),
-        };
-        Ok(loaded)
+    let what = (target, extent);
+    let placed = make(hm, snapshot, &plan, &mut journal, what, request, &mut call);
+    let made = placed.and_then(|placed| match &mut vmm {
+        None => Ok(placed),
+        Some(vmm) => load::load(hm, &found, snapshot, vmm.as_mut(), &request.restore, &mut call).map(Some),
     });
     match made {
         Ok(generation) => {
@@ -94,12 +100,11 @@ fn make(
     snapshot: &Snapshot,
     plan: &Plan,
     journal: &mut Journal,
-    target: RestoreTarget,
+    (target, extent): (RestoreTarget, Extent),
     request: &ForkSnapshot,
     call: &mut Call<'_>,
 ) -> Result<Option<u64>> {
     let store = hm.writable_store()?;
-    let extent = Extent::of(target, &request.restore);
     let checksums = compare::lists(&snapshot.id, &store.snapshot_dir(&snapshot.id)?)?;
     let files = place::build(hm, snapshot, checksums.as_ref(), &plan.targets, journal, extent, call)?;
     call.check()?;
