@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use hypeman_core::{
 };
 
 use crate::Result;
+use crate::codec::Frames;
 use crate::images::{self, Content, Zeros};
 use crate::options::Options;
 use crate::peer::{self, Cost, ours};
@@ -46,6 +48,7 @@ pub struct Stage {
     pub hm: Hypeman,
     directory: PathBuf,
     compressed: RefCell<HashMap<Codec, String>>,
+    frames: RefCell<HashMap<Codec, Rc<Frames>>>,
 }
 
 impl Stage {
@@ -60,6 +63,7 @@ impl Stage {
             hm: Hypeman::open(directory.join("data"))?,
             directory: directory.to_owned(),
             compressed: RefCell::default(),
+            frames: RefCell::default(),
         };
         let memory = stage.memory();
         fs::create_dir_all(memory.parent().ok_or("the memory lies in no directory")?)?;
@@ -137,6 +141,16 @@ impl Stage {
         self.compress(&id, codec)?;
         self.compressed.borrow_mut().insert(codec, id.clone());
         Ok(id)
+    }
+
+    /// The memory of the VM for the codec alone, read when it is first asked for.
+    pub fn frames(&self, codec: Codec) -> Result<Rc<Frames>> {
+        if let Some(frames) = self.frames.borrow().get(&codec) {
+            return Ok(Rc::clone(frames));
+        }
+        let frames = Rc::new(Frames::of(&self.memory(), codec)?);
+        self.frames.borrow_mut().insert(codec, Rc::clone(&frames));
+        Ok(frames)
     }
 
     /// The path of memory in a snapshot that is compressed with `codec`.

@@ -37,6 +37,8 @@ pub struct Round {
     peer: Cost,
     our_bytes: u64,
     peer_bytes: u64,
+    /// The codec alone, where it is fast.
+    codec: Option<Cost>,
 }
 
 /// zstd at its default level against its command.
@@ -91,6 +93,30 @@ pub fn size(
     samples(scene, image, codec, false, |round| (round.our_bytes as f64, round.peer_bytes as f64))
 }
 
+/// Seconds that the codec takes alone, from memory into memory, in the place of ours.
+pub fn codec_wall(
+    scene: &mut Scene,
+    image: (Content, Zeros),
+    codec: (Codec, &'static [&'static str]),
+) -> Result<Samples> {
+    fn seconds(cost: Option<Cost>) -> f64 {
+        cost.map_or(f64::NAN, |cost| cost.wall.as_secs_f64())
+    }
+    samples(scene, image, codec, false, |round| (seconds(round.codec), round.peer.wall.as_secs_f64()))
+}
+
+/// The same in CPU time of all threads.
+pub fn codec_cpu(
+    scene: &mut Scene,
+    image: (Content, Zeros),
+    codec: (Codec, &'static [&'static str]),
+) -> Result<Samples> {
+    fn seconds(cost: Option<Cost>) -> f64 {
+        cost.map_or(f64::NAN, |cost| cost.cpu.as_secs_f64())
+    }
+    samples(scene, image, codec, false, |round| (seconds(round.codec), round.peer.cpu.as_secs_f64()))
+}
+
 fn samples(
     scene: &mut Scene,
     (content, zeros): (Content, Zeros),
@@ -131,9 +157,11 @@ fn round(stage: &Stage, work: &Work, number: usize) -> Result<Round> {
     } else {
         (ours()?, peer()?)
     };
+    let is_fast = work.codec.level <= 1 && !work.is_tested;
+    let codec = if is_fast { Some(stage.frames(work.codec)?.encode()?) } else { None };
     let our_bytes = fs::metadata(stage.compressed(&id, work.codec))?.len();
     let peer_bytes = fs::metadata(&output)?.len();
     stage.hm.snapshots().delete(&id)?;
     stage.output()?;
-    Ok(Round { ours, peer, our_bytes, peer_bytes })
+    Ok(Round { ours, peer, our_bytes, peer_bytes, codec })
 }

@@ -27,6 +27,25 @@ pub fn against_cp(scene: &mut Scene, codec: Codec) -> Result<Samples> {
     })
 }
 
+/// Seconds that the codec takes alone, from memory into memory, against the same.
+pub fn codec_against_cp(scene: &mut Scene, codec: Codec) -> Result<Samples> {
+    let rounds = scene.options.rounds();
+    let stage = scene.stage(Content::Busy, Zeros::Written)?;
+    let frames = stage.frames(codec)?;
+    let mut samples = Samples::default();
+    for _ in 0..rounds {
+        let output = stage.output()?;
+        let mut copy = Command::new("cp");
+        copy.args(["--sparse=never", "--reflink=never"]).arg(stage.memory()).arg(&output);
+        let mut peer = peer::run(&mut copy)?;
+        peer += peer::run(Command::new("sync").arg(&output))?;
+        samples.ours.push(frames.decode()?.wall.as_secs_f64());
+        samples.peer.push(peer.wall.as_secs_f64());
+    }
+    stage.output()?;
+    Ok(samples)
+}
+
 /// Seconds, against the stock tool.
 pub fn against_tool(scene: &mut Scene, codec: Codec) -> Result<Samples> {
     measure(scene, codec, |_, compressed, output| {

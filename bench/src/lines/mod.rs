@@ -45,7 +45,7 @@ const fn line(
 }
 
 /// All lines; those on the same image one after the other.
-pub const LINES: [Line; 52] = [
+pub const LINES: [Line; 62] = [
     line("compress-busy-zstd1-wall", "s", Some(0.42), |scene| compress::wall(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::cpu(scene, BUSY, ZSTD_1)),
     line("compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| compress::wall(scene, BUSY, ZSTD_1_MT)),
@@ -56,6 +56,14 @@ pub const LINES: [Line; 52] = [
     line("compress-busy-lz4-cpu", "s", None, |scene| compress::cpu(scene, BUSY, LZ4_0)),
     line("compress-busy-lz4-verified-wall", "s", None, |scene| compress::verified(scene, BUSY, LZ4_0)),
     line("compress-busy-lz4-9-wall", "s", None, |scene| compress::wall(scene, BUSY, LZ4_9)),
+    line("codec-compress-busy-zstd1-wall", "s", Some(0.42), |scene| {
+        compress::codec_wall(scene, BUSY, ZSTD_1)
+    }),
+    line("codec-compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::codec_cpu(scene, BUSY, ZSTD_1)),
+    line("codec-compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| {
+        compress::codec_wall(scene, BUSY, ZSTD_1_MT)
+    }),
+    line("codec-compress-busy-lz4-wall", "s", Some(0.38), |scene| compress::codec_wall(scene, BUSY, LZ4_0)),
     line("size-busy-zstd1", "B", Some(1.03), |scene| compress::size(scene, BUSY, ZSTD_1)),
     line("size-busy-lz4", "B", Some(1.02), |scene| compress::size(scene, BUSY, LZ4_0)),
     line("size-busy-zstd9", "B", Some(1.04), |scene| compress::size(scene, BUSY, ZSTD_9)),
@@ -64,6 +72,7 @@ pub const LINES: [Line; 52] = [
     line("first-page", "s", Some(0.0005), |scene| page::first_page(scene, ZSTD_1.0)),
     line("page-zstd1-p50", "us", Some(25.0), |scene| page::page(scene, ZSTD_1.0)),
     line("page-lz4-p50", "us", Some(15.0), |scene| page::page(scene, LZ4_0.0)),
+    line("codec-page-zstd1-p50", "us", Some(25.0), |scene| page::codec_page(scene, ZSTD_1.0)),
     line("restore-pager-1g", "s", Some(0.1), pager::restore),
     line("fork-10", "s", Some(0.1), pager::forks),
     line("restore-prefetch", "s", Some(0.5), pager::prefetch),
@@ -75,6 +84,10 @@ pub const LINES: [Line; 52] = [
     line("fault-during-fill-p99", "us", Some(3.0), pager::during_fill),
     line("fill-busy", "s", Some(0.60), |scene| pager::fill(scene, Content::Busy, Seconds::Wall)),
     line("fill-busy-cpu", "s", None, |scene| pager::fill(scene, Content::Busy, Seconds::Cpu)),
+    line("codec-fill-busy", "s", Some(0.60), |scene| pager::codec_fill(scene, Content::Busy)),
+    line("codec-decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| {
+        decompress::codec_against_cp(scene, ZSTD_1.0)
+    }),
     line("decode-busy-zstd1-cpu", "s", None, |scene| decompress::decode_cpu(scene, ZSTD_1.0)),
     line("decode-busy-lz4-cpu", "s", None, |scene| decompress::decode_cpu(scene, LZ4_0.0)),
     line("decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| decompress::against_cp(scene, ZSTD_1.0)),
@@ -82,10 +95,17 @@ pub const LINES: [Line; 52] = [
     line("decompress-busy-lz4-wall", "s", Some(0.36), |scene| decompress::against_tool(scene, LZ4_0.0)),
     line("fill-idle", "s", Some(0.18), |scene| pager::fill(scene, Content::Idle, Seconds::Wall)),
     line("fill-idle-cpu", "s", None, |scene| pager::fill(scene, Content::Idle, Seconds::Cpu)),
+    line("codec-fill-idle", "s", Some(0.18), |scene| pager::codec_fill(scene, Content::Idle)),
     line("restore-pager-4g-vs-256m", "s", Some(1.2), pager::sizes),
     line("compress-idle-zstd1-wall", "s", Some(0.35), |scene| compress::wall(scene, IDLE, ZSTD_1)),
+    line("codec-compress-idle-zstd1-wall", "s", Some(0.35), |scene| {
+        compress::codec_wall(scene, IDLE, ZSTD_1)
+    }),
     line("compress-idle-sparse-zstd1-wall", "s", Some(0.22), |scene| {
         compress::wall(scene, IDLE_SPARSE, ZSTD_1)
+    }),
+    line("codec-compress-idle-sparse-zstd1-wall", "s", Some(0.22), |scene| {
+        compress::codec_wall(scene, IDLE_SPARSE, ZSTD_1)
     }),
     line("compress-mix-zstd1-wall", "s", None, |scene| compress::wall(scene, MIX, ZSTD_1)),
     line("compress-mix-lz4-wall", "s", None, |scene| compress::wall(scene, MIX, LZ4_0)),

@@ -37,6 +37,22 @@ pub fn page(scene: &mut Scene, codec: Codec) -> Result<Samples> {
     Ok(samples)
 }
 
+/// What the codec takes alone for the frame of a page, against the same `pread`; microseconds, the median of a round.
+pub fn codec_page(scene: &mut Scene, codec: Codec) -> Result<Samples> {
+    let rounds = scene.options.rounds();
+    let stage = scene.stage(Content::Busy, Zeros::Written)?;
+    let (frames, image) = (stage.frames(codec)?, open(stage, codec)?);
+    let raw = File::open(stage.memory())?;
+    let mut samples = Samples::default();
+    for seed in 1..=rounds {
+        let mut random = Random::new(seed as u64);
+        let offsets = offsets(&image, &mut random, PAGES)?;
+        samples.ours.push(median(&frames.decode_some(PAGES, |count| random.below(count))?));
+        samples.peer.push(median(&times_us(&offsets, |offset, page| Ok(raw.read_exact_at(page, offset)?))?));
+    }
+    Ok(samples)
+}
+
 /// `snapshots.memory` and its first page, against decoding the whole image on all CPUs in memory; seconds.
 pub fn first_page(scene: &mut Scene, codec: Codec) -> Result<Samples> {
     const TIMES: usize = 100;

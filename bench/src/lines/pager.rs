@@ -152,19 +152,38 @@ pub fn fill(scene: &mut Scene, content: Content, seconds: Seconds) -> Result<Sam
         samples.ours.push(seconds.of(filled));
         drop(guest);
 
-        let guest = Guest::new(bytes)?;
-        let mut piece = vec![0; 2 * MIB as usize];
-        let copied = ours(|| {
-            for at in (0..bytes).step_by(piece.len()) {
-                let part = piece.len().min((bytes - at) as usize);
-                raw.read_exact_at(&mut piece[..part], at)?;
-                guest.install(at, &piece[..part])?;
-            }
-            Ok(())
-        })?;
-        samples.peer.push(seconds.of(copied));
+        samples.peer.push(seconds.of(copy_in(&raw, bytes)?));
     }
     Ok(samples)
+}
+
+/// What the codec takes alone, from memory into memory, against the same; seconds.
+pub fn codec_fill(scene: &mut Scene, content: Content) -> Result<Samples> {
+    let rounds = scene.options.rounds();
+    let stage = scene.stage(content, Zeros::Written)?;
+    let frames = stage.frames(ZSTD_1.0)?;
+    let raw = File::open(stage.memory())?;
+    let bytes = raw.metadata()?.len();
+    let mut samples = Samples::default();
+    for _ in 0..rounds {
+        samples.ours.push(Seconds::Wall.of(frames.decode()?));
+        samples.peer.push(Seconds::Wall.of(copy_in(&raw, bytes)?));
+    }
+    Ok(samples)
+}
+
+/// The peer of a fill: a raw file, in pieces of 2 MiB, by one thread.
+fn copy_in(raw: &File, bytes: u64) -> Result<Cost> {
+    let guest = Guest::new(bytes)?;
+    let mut piece = vec![0; 2 * MIB as usize];
+    ours(|| {
+        for at in (0..bytes).step_by(piece.len()) {
+            let part = piece.len().min((bytes - at) as usize);
+            raw.read_exact_at(&mut piece[..part], at)?;
+            guest.install(at, &piece[..part])?;
+        }
+        Ok(())
+    })
 }
 
 /// From the call to a guest that has its first pages; seconds.
