@@ -6,6 +6,7 @@
 pub(crate) mod dir;
 pub(crate) mod disk;
 pub(crate) mod fork;
+pub(crate) mod guard;
 pub(crate) mod lock;
 pub(crate) mod lz4;
 pub(crate) mod poll;

@@ -19,7 +19,7 @@ use crate::sys::poll::wait_for;
 use crate::sys::socket;
 
 /// The most VMs at a time.
-const MOST_VMS: usize = 1024;
+const MOST_VMS: usize = crate::sys::guard::MOST_VMS;
 /// How often to look whether there is something to keep.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -62,12 +62,16 @@ fn serve(shared: &Arc<Shared>, connection: &UnixStream) {
         .map_err(|e| Error::os("receive", "the memory of a VM", &e))
         .and_then(|()| handshake::receive(connection, shared.image.raw_bytes(), || shared.is_stopping()));
     let vm = match vm {
-        Ok(Arrival::Faulting(uffd, regions)) => Arc::new(Vm::new(uffd, regions)),
+        Ok(Arrival::Faulting(uffd, regions)) => {
+            let token = shared.vms_come.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Vm::new(token, uffd, regions))
+        }
         Ok(Arrival::Asking(asking)) => {
             return answer(shared, asking);
         }
         Err(error) => return shared.counters.error(&error),
     };
+    shared.guarded.watch(&vm, connection);
     shared.enter(&vm);
     let mut ahead = Vec::new();
     if let Some(parts) = shared.record.known() {
@@ -87,6 +91,7 @@ fn serve(shared: &Arc<Shared>, connection: &UnixStream) {
         let _ = thread.join();
     }
     shared.leave(&vm);
+    shared.guarded.forget(&vm);
     shared.counters.vms.fetch_sub(1, Ordering::Relaxed);
 }
 

@@ -30,7 +30,10 @@ pub(super) fn work(shared: &Shared) {
             let done = vm.fill_done.fetch_add(1, Ordering::AcqRel) + 1;
             if done == chunks(&vm) && is_whole(&vm) && !vm.wants_nothing() {
                 match vm.let_go() {
-                    Ok(()) => add(&shared.counters.vms_whole, 1),
+                    Ok(()) => {
+                        shared.guarded.forget(&vm);
+                        add(&shared.counters.vms_whole, 1);
+                    }
                     Err(e) => shared.counters.error(&Error::os("let go of", "a VM", &e)),
                 }
             }

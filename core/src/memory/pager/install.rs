@@ -26,6 +26,8 @@ const NO_PART: u64 = u64::MAX;
 /// A VM that gets its memory from us.
 #[derive(Debug)]
 pub(super) struct Vm {
+    /// Another for each VM of a pager.
+    pub(super) token: u64,
     pub(super) uffd: Uffd,
     pub(super) regions: Vec<Region>,
     /// Held to read events, shared to install pages: a page that is given back is known as such before the kernel
@@ -63,8 +65,9 @@ impl From<io::Error> for Refused {
 }
 
 impl Vm {
-    pub(super) fn new(uffd: Uffd, regions: Vec<Region>) -> Self {
+    pub(super) fn new(token: u64, uffd: Uffd, regions: Vec<Region>) -> Self {
         Self {
+            token,
             uffd,
             regions,
             gate: RwLock::new(()),

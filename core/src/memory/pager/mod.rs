@@ -7,14 +7,15 @@
 //!
 //! A guest never reads a byte that it did not have. A page that cannot be had is poisoned, so that whoever touches it
 //! dies of it (Linux 6.6 and later; before, it waits for ever), and so is nothing else: other pages are served on. When
-//! this process ends, guests wait for ever at the next page that they miss, because their VMM has a descriptor of its
-//! own; they are never given zeros instead.
+//! the pager is stopped, guests wait for ever at the next page that they miss, because their VMM has a descriptor of its
+//! own; they are never given zeros instead. When this process dies, its guard ends them there (`guarded.rs`).
 
 mod accept;
 mod ask;
 mod asked;
 mod fetch;
 mod fill;
+mod guarded;
 mod handshake;
 mod install;
 mod metrics;
@@ -26,6 +27,7 @@ mod serve;
 mod spin;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+mod urgent;
 
 use std::io::{PipeReader, PipeWriter, Write};
 use std::os::unix::net::UnixListener;
@@ -40,16 +42,16 @@ use crate::error::{Error, Kind, Result};
 use crate::panic::guard;
 use crate::sys::affinity::pin_this_thread;
 use crate::types::{PagerMetrics, ServeMemory, WorkingSet};
+use guarded::Guarded;
 use install::Vm;
 use metrics::{Counters, add};
 use record::Record;
 
+pub(crate) use guarded::Warn;
 pub(crate) use record::Keep;
 
 /// Threads that fill in the background.
 const FILLERS: usize = 2;
-/// For so long after a fault another one is likely.
-const CALM_US: u64 = 20_000;
 /// How long a stop waits for its threads: nothing that they do takes longer, unless a VMM or a disk hangs.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -70,6 +72,9 @@ struct Shared {
     settings: ServeMemory,
     counters: Counters,
     record: Record,
+    guarded: Guarded,
+    /// How many have ever come.
+    vms_come: AtomicU64,
     vms: Mutex<Vec<Arc<Vm>>>,
     arrived: Condvar,
     /// Threads that answer faults just now: those that work ahead give way.
@@ -95,6 +100,7 @@ impl Pager {
         settings: &ServeMemory,
         known: Option<&WorkingSet>,
         keep: Keep,
+        warn: Warn,
     ) -> Result<Self> {
         let process = std::process::id();
         let (stop, end) = std::io::pipe().map_err(|e| Error::os("start", "a pager", &e))?;
@@ -103,6 +109,8 @@ impl Pager {
             settings: settings.clone(),
             counters: Counters::default(),
             record: Record::new(settings.prefetch, known, keep),
+            guarded: Guarded::new(warn),
+            vms_come: AtomicU64::new(0),
             vms: Mutex::default(),
             arrived: Condvar::new(),
             urgent: AtomicUsize::new(0),
@@ -130,6 +138,14 @@ impl Pager {
         }
         *lock(&pager.threads) = threads;
         Ok(pager)
+    }
+
+    /// Gets ready for a VM whose faults will be ours.
+    pub(crate) fn prepare_guard(&self) {
+        // Without a thread, the VM waits for what it would have done.
+        if let Ok(thread) = self.shared.spawn(|shared| shared.guarded.prepare()) {
+            lock(&self.threads).push(thread);
+        }
     }
 
     /// Tries the CPUs on a thread of our own.
@@ -198,6 +214,7 @@ impl Pager {
                 let _ = thread.join();
             }
         }
+        self.shared.guarded.stop();
     }
 }
 
@@ -258,36 +275,6 @@ impl Shared {
     /// Whether what is decoded for a VM is for it alone: kept for others, it would take fresh memory each time.
     fn is_for_one(&self) -> bool {
         self.image.is_compressed() && self.counters.vms.load(Ordering::Relaxed) < 2
-    }
-
-    /// Until this is dropped, those who work ahead wait.
-    fn urgent(&self) -> Urgent<'_> {
-        self.urgent.fetch_add(1, Ordering::AcqRel);
-        Urgent(self)
-    }
-
-    fn now_us(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
-
-    /// Lets faults go first.
-    fn give_way(&self) {
-        // Who is about to answer one may be waiting for this very CPU, and a guest for the CPU on which to go on.
-        if self.now_us().saturating_sub(self.last_fault_us.load(Ordering::Relaxed)) < CALM_US {
-            std::thread::yield_now();
-        }
-        while self.urgent.load(Ordering::Acquire) > 0 && !self.is_stopping() {
-            std::thread::yield_now();
-        }
-    }
-}
-
-struct Urgent<'s>(&'s Shared);
-
-impl Drop for Urgent<'_> {
-    fn drop(&mut self) {
-        self.0.last_fault_us.store(self.0.now_us(), Ordering::Relaxed);
-        self.0.urgent.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::types::{AskedMemory, AskedRegion};
 pub(super) const SMALL_PAGE_BYTES: u64 = 4 << 10;
 pub(super) const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// The most pieces that the memory of one VM may have.
-const MOST_REGIONS: usize = 64;
+const MOST_REGIONS: usize = crate::sys::guard::MOST_AREAS;
 /// No process has memory beyond that.
 const ADDRESS_END: u64 = 1 << 57;
 

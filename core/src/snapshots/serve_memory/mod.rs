@@ -24,7 +24,10 @@ use crate::types::{HypervisorKind, PagerMetrics, ServeMemory, WorkingSet, new_id
 ///
 /// It ends when it is stopped or dropped, or when its handle is closed. A VM that has not got all of its memory by then
 /// stands still at the next page that it misses, for ever: end such VMs, or let them have all of it first (`fill` of
-/// [`ServeMemory`], then [`Pager::wait`]). The same happens when this process ends. No guest ever reads a byte that it
+/// [`ServeMemory`], then [`Pager::wait`]). When this process ends without a stop, or is killed, such a VM ends, instead, at
+/// that page: a guard, a small child process without a program that `wait` does not see, sends its VMM a SIGBUS, or poisons
+/// what it misses where it may not (Linux 6.6 and later). Whoever kills the guard with it, as by the whole of a control
+/// group, has them stand still. No guest ever reads a byte that it
 /// did not have: a page that cannot be read or is damaged is poisoned (Linux 6.6 and later), so that the VMM ends with
 /// a bus error when its guest touches it, and [`PagerMetrics::last_error`] says why; on older kernels the guest stands
 /// still there. Raw memory is compared with its checksums as it is read; until those are made, it is served as it is.
@@ -111,10 +114,17 @@ pub(super) fn serve_memory(hm: &Hypeman, id: &str, request: &ServeMemory) -> Res
             Box::new(move |set| keep(&store, &id, set))
         }
     };
-    let pager = pager::Pager::start(image, listener, request, known.as_ref(), keep).map_err(|error| {
-        let _ = fs::remove_file(&socket);
-        error.at(path).about(id)
-    })?;
+    let (log, about) = (store.log().clone(), id.to_owned());
+    let warn: pager::Warn = Box::new(move |message| log.warning(&about, || message));
+    let pager =
+        pager::Pager::start(image, listener, request, known.as_ref(), keep, warn).map_err(|error| {
+            let _ = fs::remove_file(&socket);
+            error.at(path).about(id)
+        })?;
+    // A cloud-hypervisor asks over a connection, and ends when that breaks.
+    if record.snapshot.source_hypervisor != HypervisorKind::CloudHypervisor {
+        pager.prepare_guard();
+    }
     let (id, pin, process) = (id.to_owned(), Mutex::new(pin), std::process::id());
     let is_stopped = AtomicBool::new(false);
     let inner = Arc::new(Inner { id, socket, pager, pin, is_stopped, process });

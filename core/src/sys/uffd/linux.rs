@@ -12,10 +12,10 @@ use crate::sys::fork::ForkClosed;
 /// Whether this system has it.
 pub(crate) const IS_THERE: bool = true;
 
-const EVENT_BYTES: usize = 32;
+pub(in crate::sys) const EVENT_BYTES: usize = 32;
 const EVENTS: usize = 64;
 
-const EVENT_PAGEFAULT: u8 = 0x12;
+pub(in crate::sys) const EVENT_PAGEFAULT: u8 = 0x12;
 const EVENT_FORK: u8 = 0x13;
 const EVENT_REMOVE: u8 = 0x15;
 const EVENT_UNMAP: u8 = 0x16;
@@ -26,11 +26,14 @@ const FEATURE_FORK: u64 = 1 << 1;
 const FEATURE_REMAP: u64 = 1 << 2;
 pub(super) const FEATURE_REMOVE: u64 = 1 << 3;
 
+/// The type of all of its requests.
+pub(in crate::sys) const UFFDIO: u8 = 0xAA;
+
 /// The kernel's `uffdio_range`.
 #[repr(C)]
-pub(super) struct Span {
-    pub(super) start: u64,
-    pub(super) len: u64,
+pub(in crate::sys) struct Span {
+    pub(in crate::sys) start: u64,
+    pub(in crate::sys) len: u64,
 }
 
 /// The kernel's `uffdio_copy`.
@@ -45,20 +48,20 @@ struct Copy {
 
 /// The kernel's `uffdio_zeropage` and `uffdio_poison`, which are alike.
 #[repr(C)]
-struct Change {
-    range: Span,
-    mode: u64,
-    changed: i64,
+pub(in crate::sys) struct Change {
+    pub(in crate::sys) range: Span,
+    pub(in crate::sys) mode: u64,
+    pub(in crate::sys) changed: i64,
 }
 
 mod request {
     #![allow(clippy::undocumented_unsafe_blocks, reason = "the macros' own; the callers say why it is safe")]
-    use super::{Change, Copy, Span};
-    nix::ioctl_read!(unregister, 0xAA, 0x01, Span);
-    nix::ioctl_read!(wake, 0xAA, 0x02, Span);
-    nix::ioctl_readwrite!(copy, 0xAA, 0x03, Copy);
-    nix::ioctl_readwrite!(zeropage, 0xAA, 0x04, Change);
-    nix::ioctl_readwrite!(poison, 0xAA, 0x08, Change);
+    use super::{Change, Copy, Span, UFFDIO};
+    nix::ioctl_read!(unregister, UFFDIO, 0x01, Span);
+    nix::ioctl_read!(wake, UFFDIO, 0x02, Span);
+    nix::ioctl_readwrite!(copy, UFFDIO, 0x03, Copy);
+    nix::ioctl_readwrite!(zeropage, UFFDIO, 0x04, Change);
+    nix::ioctl_readwrite!(poison, UFFDIO, 0x08, Change);
 }
 
 /// Another process's userfaultfd.

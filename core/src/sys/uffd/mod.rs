@@ -10,6 +10,8 @@ mod linux;
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{IS_THERE, Uffd};
 #[cfg(target_os = "linux")]
+pub(super) use linux::{Change, EVENT_BYTES, EVENT_PAGEFAULT, Span, UFFDIO};
+#[cfg(target_os = "linux")]
 pub(crate) use linux::{IS_THERE, Uffd};
 
 /// What the kernel tells of the memory behind a descriptor.

@@ -214,7 +214,8 @@ fn pager(root: &Path, memory: File) -> (Pager, PathBuf) {
     let socket = root.join("pager.sock");
     let listener = crate::sys::socket::listen_at(&socket).unwrap();
     let image = Image::raw(memory).unwrap();
-    let started = Pager::start(image, listener, &ServeMemory::default(), None, Box::new(|_| true)).unwrap();
+    let (keep, warn) = (Box::new(|_: &_| true), Box::new(|why| panic!("{why}")));
+    let started = Pager::start(image, listener, &ServeMemory::default(), None, keep, warn).unwrap();
     (started, socket)
 }
 

@@ -81,6 +81,8 @@ fn the_socket_is_for_its_user_alone_and_cpus_are_checked() {
     let nowhere = ServeMemory { cpus: vec![900], ..ServeMemory::default() };
     let listener = socket::listen_at(&elsewhere).unwrap();
     let refused =
-        Pager::start(image(&memory, None), listener, &nowhere, None, Box::new(|_| true)).err().unwrap();
+        Pager::start(image(&memory, None), listener, &nowhere, None, Box::new(|_| true), Box::new(drop))
+            .err()
+            .unwrap();
     assert_eq!(refused.kind(), Kind::InvalidRequest);
 }

@@ -2,6 +2,7 @@
 
 mod ask;
 mod damage;
+mod guard;
 mod handshakes;
 mod memory;
 mod prefetch;
@@ -42,7 +43,8 @@ impl Scene {
             *keeper.lock().unwrap() = Some(set.clone());
             true
         });
-        let pager = Pager::start(image, listener, settings, known, keep).unwrap();
+        let pager =
+            Pager::start(image, listener, settings, known, keep, Box::new(|why| panic!("{why}"))).unwrap();
         Self { pager, socket, kept, _directory: directory }
     }
 
