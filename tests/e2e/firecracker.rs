@@ -280,7 +280,7 @@ pub fn a_disk_too_small_for_the_memory_is_refused_before_firecracker_pauses() {
 }
 
 /// Captures a guest of `memory_mib`, ends it, and tells how far it had counted.
-fn captured_and_gone(scene: &mut Scene, compression: Option<CompressionConfig>) -> (Snapshot, u32) {
+pub fn captured_and_gone(scene: &mut Scene, compression: Option<CompressionConfig>) -> (Snapshot, u32) {
     let made = scene.capture(compression);
     let captured = guest::examine(&raw_memory(&scene.payload(&made.id))).unwrap().ticks;
     scene.vm.kill();

@@ -16,6 +16,7 @@ mod host;
 mod jail;
 mod mapped_ram;
 mod offload;
+mod orphan;
 mod refuse;
 mod restore;
 mod scene;
@@ -116,11 +117,12 @@ const STORIES: &[Story] = &stories![
     FirecrackerAndRoot: firecracker::a_firecracker_with_all_of_its_memory_outlives_its_pager,
     FirecrackerAndRoot: ten::ten_forks_of_a_firecracker_run_at_once_beside_their_source_from_one_pager,
     FirecrackerAndRoot: firecracker::a_firecracker_ends_when_its_guest_touches_a_damaged_page,
+    FirecrackerAndRoot: orphan::a_firecracker_whose_host_is_killed_ends_when_its_guest_touches_what_it_has_not_got,
     FirecrackerAndRoot: firecracker::a_disk_too_small_for_the_memory_is_refused_before_firecracker_pauses,
 ];
 
 fn main() -> ExitCode {
-    if crash::play_role() || jail::play_role() {
+    if crash::play_role() || jail::play_role() || orphan::play_role() {
         return ExitCode::SUCCESS;
     }
     let trials = STORIES.iter().copied().map(|(name, needs, story)| {

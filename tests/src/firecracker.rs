@@ -122,10 +122,15 @@ impl Vm {
     /// Waits until the process ends by itself.
     pub fn assert_ends(&mut self) {
         let began = Instant::now();
-        while self.process.try_wait().unwrap().is_none() {
+        while self.runs() {
             assert!(began.elapsed() < PATIENCE, "it does not end");
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Whether the process has not ended.
+    pub fn runs(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
     }
 
     /// The directory of this VM: `disk.raw`, `serial.log` and the socket.
