@@ -1613,8 +1613,9 @@ void hypeman_memory_free(struct hypeman_memory *memory);
  * file, compressed or not. Any number of firecrackers may be given hypeman_pager_socket as a Uffd memory backend
  * (hypeman_restore_options.uffd_socket).
  *
- * A VM that has not got all of its memory when the pager or the process ends stands still at the next page that it
- * misses, for ever. A page that is damaged is poisoned (Linux 6.6 and later): the VMM ends when its guest touches it.
+ * A VM that has not got all of its memory when the pager is stopped stands still at the next page that it misses, for
+ * ever. When the process dies instead, a child process of the library's, which no wait without __WALL sees, ends that VM
+ * there by SIGBUS. A page that is damaged is poisoned (Linux 6.6 and later): the VMM ends when its guest touches it.
  * While the pager runs, the snapshot cannot be deleted (busy).
  *
  * options: NULL for the defaults. out: a pager for hypeman_pager_free.

@@ -59,7 +59,8 @@ type PagerMetrics struct {
 
 // ServeMemory serves the guest memory of a snapshot to VMs that run already, page by page as they touch it, straight from
 // its file. Any number of firecrackers may be given [Pager.Socket] as UffdSocket. A VM that has not got all of its memory
-// when the pager or the process ends stands still at the next page that it misses, for ever.
+// when the pager is stopped stands still at the next page that it misses, for ever; when the process dies instead, it ends
+// there by SIGBUS.
 func (s SnapshotService) ServeMemory(
 	ctx context.Context, snapshotID string, params SnapshotServeMemoryParams,
 ) (*Pager, error) {
