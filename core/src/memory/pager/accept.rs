@@ -19,7 +19,7 @@ use crate::sys::poll::wait_for;
 use crate::sys::socket;
 
 /// The most VMs at a time.
-const MOST_VMS: usize = crate::sys::guard::MOST_VMS;
+const MOST_VMS: usize = 1024;
 /// How often to look whether there is something to keep.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -63,7 +63,7 @@ fn serve(shared: &Arc<Shared>, connection: &UnixStream) {
         .and_then(|()| handshake::receive(connection, shared.image.raw_bytes(), || shared.is_stopping()));
     let vm = match vm {
         Ok(Arrival::Faulting(uffd, regions)) => {
-            let token = shared.vms_come.fetch_add(1, Ordering::Relaxed);
+            let token = shared.guarded.token();
             Arc::new(Vm::new(token, uffd, regions))
         }
         Ok(Arrival::Asking(asking)) => {

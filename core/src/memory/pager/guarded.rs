@@ -1,5 +1,6 @@
-//! Who ends the VMs of this pager, should its process die: a guard, made before the first one whose faults are ours comes, or
-//! when it does.
+//! Who ends the VMs of a handle's pagers, should the process die: one guard for all of them, made before the first VM whose
+//! faults are ours comes, or when it does. To make one costs a process with gigabytes of its own a tenth of a second, and its
+//! next writes to them some more: it is kept until the handle is closed.
 //!
 //! A VM is told to the guard before it gets a byte, and forgotten when it is gone or has all of its memory. VMs that ask
 //! over a connection need no one: their VMM ends when it breaks.
@@ -7,17 +8,21 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::install::Vm;
 use super::lock;
 use crate::sys::guard::{Area, Guard};
 
 /// Tells the host what a metric does not.
-pub(crate) type Warn = Box<dyn Fn(String) + Send + Sync>;
+type Warn = Box<dyn Fn(String) + Send + Sync>;
 
-pub(super) struct Guarded {
+pub(crate) struct Guarded {
     guard: Mutex<State>,
     warn: Warn,
+    /// How many VMs have ever come.
+    vms_come: AtomicU64,
+    process: u32,
 }
 
 enum State {
@@ -29,8 +34,14 @@ enum State {
 }
 
 impl Guarded {
-    pub(super) fn new(warn: Warn) -> Self {
-        Self { guard: Mutex::new(State::None), warn }
+    pub(crate) fn new(warn: Warn) -> Self {
+        let process = std::process::id();
+        Self { guard: Mutex::new(State::None), warn, vms_come: AtomicU64::new(0), process }
+    }
+
+    /// What a new VM is called.
+    pub(super) fn token(&self) -> u64 {
+        self.vms_come.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Makes the guard before a VM has to wait for it: that takes as long as it takes to copy what the kernel notes of the
@@ -66,8 +77,17 @@ impl Guarded {
     }
 
     /// Ends the guard and leaves all VMs alone.
-    pub(super) fn stop(&self) {
-        std::mem::replace(&mut *lock(&self.guard), State::Without).stop();
+    pub(crate) fn stop(&self) {
+        // In a forked child it is someone else's, and its mutex may be held for ever.
+        if self.process == std::process::id() {
+            std::mem::replace(&mut *lock(&self.guard), State::Without).stop();
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -42,12 +42,11 @@ use crate::error::{Error, Kind, Result};
 use crate::panic::guard;
 use crate::sys::affinity::pin_this_thread;
 use crate::types::{PagerMetrics, ServeMemory, WorkingSet};
-use guarded::Guarded;
 use install::Vm;
 use metrics::{Counters, add};
 use record::Record;
 
-pub(crate) use guarded::Warn;
+pub(crate) use guarded::Guarded;
 pub(crate) use record::Keep;
 
 /// Threads that fill in the background.
@@ -72,9 +71,7 @@ struct Shared {
     settings: ServeMemory,
     counters: Counters,
     record: Record,
-    guarded: Guarded,
-    /// How many have ever come.
-    vms_come: AtomicU64,
+    guarded: Arc<Guarded>,
     vms: Mutex<Vec<Arc<Vm>>>,
     arrived: Condvar,
     /// Threads that answer faults just now: those that work ahead give way.
@@ -100,7 +97,7 @@ impl Pager {
         settings: &ServeMemory,
         known: Option<&WorkingSet>,
         keep: Keep,
-        warn: Warn,
+        guarded: Arc<Guarded>,
     ) -> Result<Self> {
         let process = std::process::id();
         let (stop, end) = std::io::pipe().map_err(|e| Error::os("start", "a pager", &e))?;
@@ -109,8 +106,7 @@ impl Pager {
             settings: settings.clone(),
             counters: Counters::default(),
             record: Record::new(settings.prefetch, known, keep),
-            guarded: Guarded::new(warn),
-            vms_come: AtomicU64::new(0),
+            guarded,
             vms: Mutex::default(),
             arrived: Condvar::new(),
             urgent: AtomicUsize::new(0),
@@ -214,7 +210,8 @@ impl Pager {
                 let _ = thread.join();
             }
         }
-        self.shared.guarded.stop();
+        // Those whose threads have ended are forgotten already.
+        lock(&self.shared.vms).iter().for_each(|vm| self.shared.guarded.forget(vm));
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use super::memory::{Opened, open_pinned};
 use crate::call::Call;
@@ -47,27 +47,39 @@ struct Inner {
 }
 
 /// The pagers of one handle.
-#[derive(Debug, Default)]
-pub(crate) struct Pagers(Mutex<Vec<Weak<Inner>>>);
+#[derive(Default)]
+pub(crate) struct Pagers {
+    all: Mutex<Vec<Weak<Inner>>>,
+    guarded: OnceLock<Arc<pager::Guarded>>,
+}
+
+impl fmt::Debug for Pagers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pagers").field("all", &self.all).finish_non_exhaustive()
+    }
+}
 
 impl Pagers {
     fn add(&self, inner: &Arc<Inner>) {
-        let mut pagers = lock(&self.0);
+        let mut pagers = lock(&self.all);
         pagers.retain(|pager| pager.strong_count() > 0);
         pagers.push(Arc::downgrade(inner));
     }
 
     /// The snapshot whose memory is served at `socket` by this handle.
     pub(crate) fn snapshot_at(&self, socket: &Path) -> Option<String> {
-        let pagers = lock(&self.0);
+        let pagers = lock(&self.all);
         let at = pagers.iter().filter_map(Weak::upgrade).find(|pager| pager.socket == socket);
         at.map(|pager| pager.id.clone())
     }
 
     /// Stops all of them.
     pub(crate) fn close(&self) {
-        let pagers = std::mem::take(&mut *lock(&self.0));
+        let pagers = std::mem::take(&mut *lock(&self.all));
         pagers.iter().filter_map(Weak::upgrade).for_each(|pager| pager.stop());
+        if let Some(guarded) = self.guarded.get() {
+            guarded.stop();
+        }
     }
 }
 
@@ -115,9 +127,11 @@ pub(super) fn serve_memory(hm: &Hypeman, id: &str, request: &ServeMemory) -> Res
         }
     };
     let (log, about) = (store.log().clone(), id.to_owned());
-    let warn: pager::Warn = Box::new(move |message| log.warning(&about, || message));
-    let pager =
-        pager::Pager::start(image, listener, request, known.as_ref(), keep, warn).map_err(|error| {
+    let guarded = hm.pagers().guarded.get_or_init(|| {
+        Arc::new(pager::Guarded::new(Box::new(move |message| log.warning(&about, || message))))
+    });
+    let pager = pager::Pager::start(image, listener, request, known.as_ref(), keep, Arc::clone(guarded))
+        .map_err(|error| {
             let _ = fs::remove_file(&socket);
             error.at(path).about(id)
         })?;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,7 +14,7 @@ use super::scripted::Scripted;
 use super::*;
 use crate::error::Kind;
 use crate::memory::Image;
-use crate::memory::pager::Pager;
+use crate::memory::pager::{Guarded, Pager};
 use crate::sys::memfd;
 use crate::types::ServeMemory;
 
@@ -214,8 +215,8 @@ fn pager(root: &Path, memory: File) -> (Pager, PathBuf) {
     let socket = root.join("pager.sock");
     let listener = crate::sys::socket::listen_at(&socket).unwrap();
     let image = Image::raw(memory).unwrap();
-    let (keep, warn) = (Box::new(|_: &_| true), Box::new(|why| panic!("{why}")));
-    let started = Pager::start(image, listener, &ServeMemory::default(), None, keep, warn).unwrap();
+    let (keep, guarded) = (Box::new(|_: &_| true), Arc::new(Guarded::new(Box::new(|why| panic!("{why}")))));
+    let started = Pager::start(image, listener, &ServeMemory::default(), None, keep, guarded).unwrap();
     (started, socket)
 }
 

@@ -39,8 +39,9 @@ fn be_host(directory: &Path, part: &str) {
     let listener = socket::listen_at(&directory.join("pager.sock")).unwrap();
     let settings = ServeMemory { fill: part == "fills", prefetch: false, ..ServeMemory::default() };
     let image = image(&guest_memory(BYTES), Some(zstd(1)));
-    let warn: Warn = Box::new(|why| panic!("{why}"));
-    let pager = Pager::start(image, listener, &settings, None, Box::new(|_| true), warn).unwrap();
+    let guarded = Arc::new(Guarded::new(Box::new(|why| panic!("{why}"))));
+    let keep: Keep = Box::new(|_| true);
+    let pager = Pager::start(image, listener, &settings, None, keep, Arc::clone(&guarded)).unwrap();
     if part == "fills" {
         pager.wait(&Limit::default()).unwrap();
     }
@@ -53,6 +54,9 @@ fn be_host(directory: &Path, part: &str) {
         await_file(&directory.join("stop"));
         pager.stop();
         say(directory, "stopped");
+        await_file(&directory.join("close"));
+        guarded.stop();
+        say(directory, "closed");
     }
     std::thread::sleep(Duration::from_secs(120));
     assert_eq!(heap[77], 77);
@@ -251,14 +255,22 @@ fn without_its_guard_a_guest_of_a_killed_host_stands_still() {
 }
 
 #[test]
-fn a_stop_ends_the_guard_and_none_of_its_guests() {
-    let Some(mut play) = Play::new("stops", "a_stop_ends_the_guard_and_none_of_its_guests") else { return };
-    assert!(play.has_guard());
-    play.say("stop");
-    play.await_word("stopped");
-    assert_eq!(guards_of(play.host.id()), [0; 0], "neither running nor ended");
-    play.kill_host();
-    play.assert_stands();
+fn a_stop_leaves_its_guests_alone_and_a_closed_handle_has_no_guard() {
+    let name = "a_stop_leaves_its_guests_alone_and_a_closed_handle_has_no_guard";
+    for is_closed in [false, true] {
+        let Some(mut play) = Play::new("stops", name) else { return };
+        play.say("stop");
+        play.await_word("stopped");
+        assert!(play.has_guard(), "for the next pager");
+        if is_closed {
+            play.say("close");
+            play.await_word("closed");
+            assert_eq!(guards_of(play.host.id()), [0; 0], "neither running nor ended");
+        }
+        play.kill_host();
+        play.assert_stands();
+        play.await_guards_end();
+    }
 }
 
 #[test]

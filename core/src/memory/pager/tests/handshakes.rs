@@ -80,9 +80,15 @@ fn the_socket_is_for_its_user_alone_and_cpus_are_checked() {
     let elsewhere = scene.socket.with_file_name("other.sock");
     let nowhere = ServeMemory { cpus: vec![900], ..ServeMemory::default() };
     let listener = socket::listen_at(&elsewhere).unwrap();
-    let refused =
-        Pager::start(image(&memory, None), listener, &nowhere, None, Box::new(|_| true), Box::new(drop))
-            .err()
-            .unwrap();
+    let refused = Pager::start(
+        image(&memory, None),
+        listener,
+        &nowhere,
+        None,
+        Box::new(|_| true),
+        Arc::new(Guarded::new(Box::new(drop))),
+    )
+    .err()
+    .unwrap();
     assert_eq!(refused.kind(), Kind::InvalidRequest);
 }

@@ -43,8 +43,15 @@ impl Scene {
             *keeper.lock().unwrap() = Some(set.clone());
             true
         });
-        let pager =
-            Pager::start(image, listener, settings, known, keep, Box::new(|why| panic!("{why}"))).unwrap();
+        let pager = Pager::start(
+            image,
+            listener,
+            settings,
+            known,
+            keep,
+            Arc::new(Guarded::new(Box::new(|why| panic!("{why}")))),
+        )
+        .unwrap();
         Self { pager, socket, kept, _directory: directory }
     }
 
