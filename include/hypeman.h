@@ -1515,7 +1515,8 @@ void hypeman_ranges_free(struct hypeman_ranges *ranges);
 
 /**
  * Makes a new instance of a snapshot, with files of its own; where the file system reflinks, they share their blocks
- * with the snapshot. The source may be gone, and the snapshot stays as it is. Blocks.
+ * with the snapshot, but for memory that is compressed there. The source may be gone, and the snapshot stays as it is.
+ * Blocks.
  *
  * The targets are those of hypeman_snapshot_restore. With "Running" the image is loaded into the VMM that waits at
  * api_socket (cloud-hypervisor, firecracker). QEMU opens its disks when it starts: fork to "Standby", start it with

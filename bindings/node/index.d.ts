@@ -195,7 +195,7 @@ export interface Snapshots {
 
   /**
    * Makes a new instance of a snapshot, with files of its own; where the file system reflinks, they share their blocks
-   * with the snapshot. The source may be gone, and the snapshot stays as it is.
+   * with the snapshot, but for memory that is compressed there. The source may be gone, and the snapshot stays as it is.
    *
    * To become `Running` in one call, a VMM must wait at `api_socket` (cloud-hypervisor, firecracker). QEMU opens its
    * disks when it starts: fork to `Standby`, start it with the disks of the new instance, then restore the snapshot

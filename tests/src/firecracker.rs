@@ -113,12 +113,6 @@ impl Vm {
         fs::read(memory).unwrap()
     }
 
-    /// Loads the state that was captured into `image`; its memory comes from the pager at `socket`.
-    pub fn load_paged(&self, image: &Path, socket: &Path) {
-        let memory = json!({ "backend_type": "Uffd", "backend_path": socket });
-        self.put("/snapshot/load", &json!({ "snapshot_path": image.join("state"), "mem_backend": memory }));
-    }
-
     /// Waits until the process ends by itself.
     pub fn assert_ends(&mut self) {
         let began = Instant::now();

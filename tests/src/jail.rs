@@ -9,7 +9,7 @@ use std::process::Command;
 /// where it was; both are directories.
 pub fn jailed(program: &Path, uid: u32, staging: &Path, seen_as: &Path) -> Command {
     let script = "set -e; mount --bind \"$1\" \"$2\"; mount -t tmpfs none \"$1\"; cp -a /dev/kvm \"$1/kvm\"; \
-                  chmod 666 \"$1/kvm\"; mount --bind \"$1/kvm\" /dev/kvm; umount -l \"$1\"; shift 2; exec \"$@\"";
+                  chmod 666 \"$1/kvm\"; mount --bind \"$1/kvm\" /dev/kvm; rm \"$1/kvm\"; shift 2; exec \"$@\"";
     let mut jail = Command::new("unshare");
     jail.args(["--mount", "--propagation", "private", "sh", "-c", script, "jail"]);
     jail.args([staging, seen_as]).args(as_user(uid)).arg(program);

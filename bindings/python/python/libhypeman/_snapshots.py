@@ -101,7 +101,8 @@ class Snapshots:
     ) -> Instance:
         """Makes a new instance of a snapshot, with files of its own. The source may be gone.
 
-        Where the file system reflinks, the files share their blocks with the snapshot, which stays as it is.
+        Where the file system reflinks, the files share their blocks with the snapshot, but for memory that is compressed
+        there. The snapshot stays as it is.
 
         - ``name``: 1-63 of ``[a-z0-9-]``, no dash at either end, unique among instances.
         - ``directory``: the new one, which is made; default ``guests/{id}`` in the data directory.
