@@ -45,6 +45,11 @@ impl Options {
     pub fn rounds(&self) -> usize {
         if self.quick { 3 } else { 5 }
     }
+
+    /// The same for a compression at a level: the slow ones take seconds each.
+    pub fn rounds_of(&self, level: i64) -> usize {
+        if self.quick && level > 3 { 2 } else { self.rounds() }
+    }
 }
 
 /// The root of the repository.

@@ -126,7 +126,7 @@ fn samples(
 ) -> Result<Samples> {
     let work = Work { content, zeros, codec, peer, is_tested };
     if !scene.compressions.contains_key(&work) {
-        let rounds = scene.options.rounds();
+        let rounds = scene.options.rounds_of(codec.level);
         let stage = scene.stage(content, zeros)?;
         let measured = (0..rounds).map(|number| round(stage, &work, number)).collect::<Result<Vec<_>>>()?;
         scene.compressions.insert(work, measured);
