@@ -134,7 +134,12 @@ std::string surroundings(const hypeman::Memory &memory, std::uint64_t offset, st
 {
     const std::uint64_t before = std::min(offset, AROUND_BYTES);
     std::string bytes(before + length + AROUND_BYTES, '\0');
-    bytes.resize(memory.read(offset - before, bytes.data(), bytes.size()));
+    try {
+        bytes.resize(memory.read(offset - before, bytes.data(), bytes.size()));
+    } catch (const hypeman::Error &) {
+        // What stands beside it is damaged. It itself was read before.
+        bytes.resize(memory.read(offset, bytes.data(), length));
+    }
     for (char &byte : bytes)
         if (byte < ' ' || byte > '~') byte = '.';
     return bytes;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, CompressionConfig, CreateSnapshot, Error, Hypeman, RegisterInstance, RestoreSnapshot, Result,
-    SnapshotFilter, SnapshotKind,
+    Call, CompressionConfig, CreateSnapshot, Error, ForkSnapshot, Hypeman, RegisterInstance, RestoreSnapshot,
+    Result, SnapshotFilter, SnapshotKind,
 };
 use hypeman_tests::scripted::{CloudHypervisor, memory};
 
@@ -18,11 +18,14 @@ pub const CONTROLS: &[&str] = &[
     "a VM that stays paused",
     "a journal that is left",
     "a bit of a record",
+    "files of a fork that there is not",
 ];
 
 /// The names of the two snapshots that are there before.
 pub const RAW: &str = "raw";
 pub const PACKED: &str = "packed";
+/// The name of what is forked.
+pub const FORK: &str = "copy";
 
 /// Where things lie: `run` is what is worked on, `before` what it is made anew from.
 #[derive(Clone, Debug)]
@@ -133,6 +136,7 @@ impl Scene {
 pub struct Done {
     pub made: Option<String>,
     pub deleted: bool,
+    pub forked: bool,
 }
 
 pub struct Operation {
@@ -170,6 +174,8 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     operation("restore", |hm, scene| restore(hm, &scene.raw)),
     operation("restore of compressed memory", |hm, scene| restore(hm, &scene.packed)),
+    operation("fork", |hm, scene| fork(hm, &scene.raw)),
+    operation("fork of compressed memory", |hm, scene| fork(hm, &scene.packed)),
     operation("delete", |hm, scene| {
         hm.snapshots().delete(&scene.raw)?;
         Ok(Done { deleted: true, ..Done::default() })
@@ -231,6 +237,11 @@ fn restore(hm: &Hypeman, id: &str) -> Result<Done> {
     done(hm.instances().snapshots().restore(id, "web", &RestoreSnapshot::default(), limit()))
 }
 
+fn fork(hm: &Hypeman, id: &str) -> Result<Done> {
+    hm.snapshots().fork(id, &ForkSnapshot::new(FORK), limit())?;
+    Ok(Done { forked: true, ..Done::default() })
+}
+
 /// What `control` says, done behind the back of an operation that went well.
 pub fn harm(scene: &Scene, control: &str) {
     let raw = scene.data().join("snapshots").join(&scene.raw);
@@ -247,6 +258,9 @@ pub fn harm(scene: &Scene, control: &str) {
             let path = raw.join("snapshot.json");
             let record = fs::read_to_string(&path).unwrap();
             fs::write(path, record.replace("\"Standby\"", "\"Standbx\"")).unwrap();
+        }
+        "files of a fork that there is not" => {
+            fs::create_dir_all(scene.data().join("guests/stranger")).unwrap();
         }
         _ => panic!("{control}?"),
     }

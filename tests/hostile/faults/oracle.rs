@@ -8,7 +8,7 @@ use std::path::Path;
 use hypeman_core::{Call, CreateSnapshot, Hypeman, Kind, SnapshotFilter, SnapshotKind};
 use hypeman_tests::scripted::memory;
 
-use super::operations::{Outcome, Scene, settle};
+use super::operations::{FORK, Outcome, Scene, settle};
 use crate::scene::{files, open};
 
 /// What an operation may say, by the fault that it met.
@@ -66,6 +66,7 @@ pub fn check(scene: &Scene, operation: &str, outcome: &Outcome) -> Result<(), St
         (None, strangers) => return Err(format!("{strangers:?} came from nowhere")),
     }
     instance(scene)?;
+    fork(&hm, scene, outcome.as_ref().is_ok_and(|done| done.forked))?;
     let own = data.join("snapshots/.libhypeman");
     for place in ["staging", "trash", "intents", "journals"] {
         let left = fs::read_dir(own.join(place)).map_err(|e| e.to_string())?;
@@ -114,6 +115,21 @@ fn instance(scene: &Scene) -> Result<(), String> {
     }
     let count = fs::read_dir(scene.run()).unwrap().count();
     if count == 3 { Ok(()) } else { Err("something is left beside the instance".to_owned()) }
+}
+
+/// A fork is there with all of its files, or nothing of it is.
+fn fork(hm: &Hypeman, scene: &Scene, is_acknowledged: bool) -> Result<(), String> {
+    let instances = hm.instances().list().map_err(|e| format!("instances: {e}"))?;
+    let found = instances.into_iter().find(|instance| instance.name == FORK);
+    let guests = fs::read_dir(scene.data().join("guests")).map_or(0, Iterator::count);
+    match found {
+        Some(fork) if files(&fork.directory.clone().unwrap_or_default()) != scene.captured => {
+            Err("the fork is not as it was captured".to_owned())
+        }
+        None if is_acknowledged => Err("a fork was acknowledged and is lost".to_owned()),
+        found if guests != usize::from(found.is_some()) => Err(format!("files of {guests} forks")),
+        _ => Ok(()),
+    }
 }
 
 fn name_is_free_or_owned(hm: &Hypeman, operation: &str, is_owned: bool) -> Result<(), String> {

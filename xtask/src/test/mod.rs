@@ -195,7 +195,7 @@ fn required() -> Result<OsString> {
     }
     let mut names = "qemu,zstd,lz4,go,strace,porting,g++,cmake".to_owned();
     if may_mount()? {
-        names.push_str(",root");
+        names.push_str(",root,userfaultfd");
         // Logged block devices are exported through FUSE.
         if Path::new("/dev/fuse").exists() {
             names.push_str(",block");
@@ -234,17 +234,18 @@ fn node_test(files: &[PathBuf]) -> Result<Command> {
 
 /// The package as it finds the installed library, shared, and with the library inside.
 fn go_tests() -> Result<Outcome> {
-    go("vet", &["./..."]).run()?;
-    let mut outcome = count(go("test", &["-count=1", "-v", "./..."]), counts::of_go)?;
-    outcome += count(go("test", &["-count=1", "-v", "-tags=hypeman_static", "."]), counts::of_go)?;
+    go("vet", &["./..."])?.run()?;
+    let mut outcome = count(go("test", &["-count=1", "-v", "./..."])?, counts::of_go)?;
+    outcome += count(go("test", &["-count=1", "-v", "-tags=hypeman_static", "."])?, counts::of_go)?;
     Ok(outcome)
 }
 
-fn go(verb: &str, arguments: &[&str]) -> Command {
+fn go(verb: &str, arguments: &[&str]) -> Result<Command> {
     let (mut command, libraries) = (program("go"), setup::prefix().join("lib"));
     command.current_dir(root().join("bindings/go")).arg(verb).args(arguments);
     command.env("PKG_CONFIG_PATH", libraries.join("pkgconfig")).env("LD_LIBRARY_PATH", libraries);
-    command
+    command.env("HYPEMAN_REQUIRE", required()?);
+    Ok(command)
 }
 
 /// Runs `command`, shows its output as it comes, and adds up what `read` finds in its lines.

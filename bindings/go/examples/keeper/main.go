@@ -91,6 +91,10 @@ func (k *keeper) tend(ctx context.Context, snapshots []hypeman.Snapshot) {
 
 func (k *keeper) isGood(ctx context.Context, one hypeman.Snapshot) bool {
 	report, err := k.client.Snapshots.Verify(ctx, one.ID)
+	if errors.Is(err, hypeman.ErrNotFound) || ctx.Err() != nil {
+		// Someone else has deleted it, or the night is over.
+		return false
+	}
 	if err != nil {
 		k.failed("%s: cannot verify %s: %v", one.SourceInstanceName, one.ID, err)
 		return false

@@ -47,7 +47,9 @@ pub(super) unsafe fn call(number: c_long, arguments: [u64; 5]) -> Result<u64, c_
 }
 
 pub(super) fn run(inherited: &Inherited) -> ! {
-    shed_descriptors(inherited);
+    if !shed_descriptors(inherited) {
+        end()
+    }
     // SAFETY: numbers, and strings that live for ever. It leaves its parent's session, so that what is sent to all of that
     // does not end it; keeps no directory busy; and says who it is.
     unsafe {
@@ -66,17 +68,18 @@ pub(super) fn run(inherited: &Inherited) -> ! {
     end()
 }
 
-/// Closes what belongs to the host: a copy would keep its locks, its pipes and its connections alive.
-fn shed_descriptors(inherited: &Inherited) {
+/// Closes what belongs to the host: a copy would keep its locks, its pipes and its connections alive. Answers whether the
+/// kernel did that, which a filter may not let it.
+fn shed_descriptors(inherited: &Inherited) -> bool {
     let (low, high) =
         (inherited.socket.min(inherited.host) as u64, inherited.socket.max(inherited.host) as u64);
     let ranges = [(0, low.wrapping_sub(1)), (low + 1, high.wrapping_sub(1)), (high + 1, u64::from(u32::MAX))];
-    for (first, last) in ranges {
-        if first <= last && last <= u64::from(u32::MAX) {
+    ranges.into_iter().filter(|(first, last)| first <= last && *last <= u64::from(u32::MAX)).all(
+        |(first, last)| {
             // SAFETY: these descriptors are copies, which no one uses in this process.
-            let _ = unsafe { call(libc::SYS_close_range, [first, last, 0, 0, 0]) };
-        }
-    }
+            unsafe { call(libc::SYS_close_range, [first, last, 0, 0, 0]) }.is_ok()
+        },
+    )
 }
 
 /// Gives back all memory but that which is kept.
@@ -96,8 +99,8 @@ fn give_back(range: Range<u64>) {
     }
     // SAFETY: nothing in it is used by the code of this module, which has its stack and its code elsewhere.
     let done = unsafe { call(libc::SYS_munmap, [range.start, bytes, 0, 0, 0]) };
-    // Something in it is sealed: all around it can still go.
-    if done == Err(libc::EPERM) && bytes > SMALLEST_BYTES {
+    // Something in it is sealed, or is of huge pages and not all in it: all around it can still go.
+    if matches!(done, Err(libc::EPERM | libc::EINVAL)) && bytes > SMALLEST_BYTES {
         let middle = range.start + (bytes / 2).next_multiple_of(SMALLEST_BYTES).min(bytes);
         if middle < range.end {
             give_back(range.start..middle);

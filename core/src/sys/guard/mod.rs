@@ -23,7 +23,8 @@ pub(crate) use elsewhere::Guard;
 pub(crate) use linux::Guard;
 
 /// The most VMs of one guard: those of several pagers. More are not guarded.
-pub(crate) const MOST_VMS: usize = 8192;
+#[cfg(target_os = "linux")]
+const MOST_VMS: usize = 8192;
 /// The most pieces that the memory of one VM may have.
 pub(crate) const MOST_AREAS: usize = 64;
 

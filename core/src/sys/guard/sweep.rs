@@ -79,7 +79,9 @@ impl Watched {
         // SAFETY: one descriptor and a time that live as long as the call.
         let polled = unsafe { call(libc::SYS_ppoll, poll) };
         if polled == Ok(1) {
-            return Turn::Over;
+            // Who connected has ended. The memory may be another's all the same; where it is not, it is gone, too.
+            self.give_up_vmm();
+            return self.sweep();
         }
         let has_touched = self.read_events();
         if has_touched || self.told > 0 {
