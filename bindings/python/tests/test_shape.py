@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 
 import libhypeman
-from libhypeman import Hypeman, Instances, InstanceSnapshots, Snapshots, _names, _record, _types
+from libhypeman import (
+    Hypeman,
+    Instances,
+    InstanceSnapshots,
+    MemoryImage,
+    Pager,
+    Snapshots,
+    _names,
+    _record,
+    _types,
+)
 
 CONFORMANCE = Path(__file__).parents[3] / "tests" / "conformance"
 API: dict[str, Any] = json.loads((CONFORMANCE / "api.json").read_text())
@@ -33,6 +43,8 @@ CALLS = {
     "instances": Instances,
     "instances.snapshots": InstanceSnapshots,
     "snapshots": Snapshots,
+    "memory": MemoryImage,
+    "pager": Pager,
 }
 
 
@@ -94,7 +106,7 @@ def test_every_call_of_the_conformance_table_is_there() -> None:
     table = (CONFORMANCE / "README.md").read_text().partition("| call |")[2].partition("\n\n")[0].splitlines()
     cells = [line.split("|")[1] for line in table if line.startswith("| `")]
     calls = [name.strip(" `") for cell in cells for name in cell.split(",")]
-    assert {"instances.register", "snapshots.inspect", "close"} <= set(calls)
+    assert {"instances.register", "snapshots.inspect", "memory.read_at", "pager.wait", "close"} <= set(calls)
     for call in calls:
         resource, _, method = call.rpartition(".")
         assert callable(getattr(CALLS.get(resource, Hypeman), method))
