@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::Result;
 use crate::images::{Content, Zeros};
@@ -39,6 +40,12 @@ pub struct Round {
     peer_bytes: u64,
     /// The codec alone, where it is fast.
     codec: Option<Cost>,
+}
+
+impl Round {
+    fn codec_seconds(&self, clock: fn(Cost) -> Duration) -> f64 {
+        self.codec.map_or(f64::NAN, |cost| clock(cost).as_secs_f64())
+    }
 }
 
 /// zstd at its default level against its command.
@@ -99,10 +106,9 @@ pub fn codec_wall(
     image: (Content, Zeros),
     codec: (Codec, &'static [&'static str]),
 ) -> Result<Samples> {
-    fn seconds(cost: Option<Cost>) -> f64 {
-        cost.map_or(f64::NAN, |cost| cost.wall.as_secs_f64())
-    }
-    samples(scene, image, codec, false, |round| (seconds(round.codec), round.peer.wall.as_secs_f64()))
+    samples(scene, image, codec, false, |round| {
+        (round.codec_seconds(|cost| cost.wall), round.peer.wall.as_secs_f64())
+    })
 }
 
 /// The same in CPU time of all threads.
@@ -111,10 +117,9 @@ pub fn codec_cpu(
     image: (Content, Zeros),
     codec: (Codec, &'static [&'static str]),
 ) -> Result<Samples> {
-    fn seconds(cost: Option<Cost>) -> f64 {
-        cost.map_or(f64::NAN, |cost| cost.cpu.as_secs_f64())
-    }
-    samples(scene, image, codec, false, |round| (seconds(round.codec), round.peer.cpu.as_secs_f64()))
+    samples(scene, image, codec, false, |round| {
+        (round.codec_seconds(|cost| cost.cpu), round.peer.cpu.as_secs_f64())
+    })
 }
 
 fn samples(

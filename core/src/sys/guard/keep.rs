@@ -58,6 +58,7 @@ fn object(address: u64) -> Option<Range<u64>> {
     search.1
 }
 
+// SAFETY: only for `dl_iterate_phdr`, with a `search` as `object` makes it.
 unsafe extern "C" fn look(
     info: *mut libc::dl_phdr_info,
     _size: usize,
