@@ -92,7 +92,7 @@ impl From<PagerMetrics> for Metrics {
 ///
 /// A VM that has not got all of its memory when the pager is stopped stands still at the next page that it misses, for
 /// ever. When the process dies instead, a child process of the library's, which no wait without __WALL sees, ends that VM
-/// there by SIGBUS. A page that is damaged is poisoned (Linux 6.6 and later): the VMM ends when its guest touches it.
+/// there by SIGBUS. So does the pager itself when a guest touches a page that is damaged: to the process that connected.
 /// While the pager runs, the snapshot cannot be deleted (busy).
 ///
 /// options: NULL for the defaults. out: a pager for hypeman_pager_free.

@@ -67,8 +67,8 @@ export interface MemoryRange {
  *
  * It ends when it is stopped or its handle is closed. A VM that has not got all of its memory by then stands still at
  * the next page that it misses, for ever: end it before, or let it have all of it first (`fill`, and `wait`). When the
- * process dies instead, the VM ends there by SIGBUS. A page that is damaged is poisoned (Linux 6.6 and later), so that
- * the VMM ends when its guest touches it. While it runs, the snapshot cannot be deleted (`busy`).
+ * process dies instead, the VM ends there by SIGBUS. So does one whose guest touches a page that is damaged: the signal
+ * goes to the process that connected. While it runs, the snapshot cannot be deleted (`busy`).
  */
 export interface Pager {
   readonly snapshot_id: string

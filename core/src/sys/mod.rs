@@ -19,4 +19,4 @@ pub(crate) mod uffd;
 pub(crate) mod version;
 mod walk;
 
-pub(crate) use self::system::{affinity, clone, host, memfd, priority, process, sparse, watch};
+pub(crate) use self::system::{affinity, clone, host, memfd, pidfd, priority, process, sparse, watch};

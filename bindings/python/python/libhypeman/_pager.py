@@ -19,8 +19,8 @@ class Pager:
     It ends when it is stopped, when the ``with`` block ends that it is used in, or when its `Hypeman` is closed; until
     then it keeps that open. A VM
     that has not got all of its memory by then stands still at the next page that it misses, for ever: end it before, or
-    let it have all of it first (``fill``, and `wait`). When the process dies instead, the VM ends there by SIGBUS. A page
-    that is damaged is poisoned (Linux 6.6 and later), so that the VMM ends when its guest touches it. While it runs, the
+    let it have all of it first (``fill``, and `wait`). When the process dies instead, the VM ends there by SIGBUS. So does
+    one whose guest touches a page that is damaged: the signal goes to the process that connected. While it runs, the
     snapshot cannot be deleted (`BusyError`).
     """
 

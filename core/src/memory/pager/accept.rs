@@ -15,6 +15,7 @@ use super::serve::Server;
 use super::{Shared, handshake};
 use crate::error::{Error, Kind, Result};
 use crate::panic::guard;
+use crate::sys::pidfd::PidFd;
 use crate::sys::poll::wait_for;
 use crate::sys::socket;
 
@@ -58,20 +59,22 @@ pub(super) fn accept(shared: &Arc<Shared>, listener: &UnixListener) {
 
 /// The life of a VM, from its handshake on.
 fn serve(shared: &Arc<Shared>, connection: &UnixStream) {
+    // Now, while it is surely the one that connected.
+    let vmm = PidFd::of_peer(connection);
     let vm = socket::tick(connection)
         .map_err(|e| Error::os("receive", "the memory of a VM", &e))
         .and_then(|()| handshake::receive(connection, shared.image.raw_bytes(), || shared.is_stopping()));
     let vm = match vm {
         Ok(Arrival::Faulting(uffd, regions)) => {
             let token = shared.guarded.token();
-            Arc::new(Vm::new(token, uffd, regions))
+            Arc::new(Vm::new(token, uffd, vmm, regions))
         }
         Ok(Arrival::Asking(asking)) => {
             return answer(shared, asking);
         }
         Err(error) => return shared.counters.error(&error),
     };
-    shared.guarded.watch(&vm, connection);
+    shared.guarded.watch(&vm);
     shared.enter(&vm);
     let mut ahead = Vec::new();
     if let Some(parts) = shared.record.known() {

@@ -6,7 +6,6 @@
 //! over a connection need no one: their VMM ends when it breaks.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,9 +51,9 @@ impl Guarded {
     }
 
     /// Has `vm` ended if this process dies. A VM for which that cannot be had is served all the same.
-    pub(super) fn watch(&self, vm: &Vm, connection: &UnixStream) {
+    pub(super) fn watch(&self, vm: &Vm) {
         let watched = lock(&self.guard).made().and_then(|guard| match guard {
-            Some(guard) => guard.watch(vm.token, &vm.uffd, connection, areas_of(vm)),
+            Some(guard) => guard.watch(vm.token, &vm.uffd, vm.vmm.as_ref(), areas_of(vm)),
             // The host knows already, or the pager is being stopped.
             None => Ok(()),
         });

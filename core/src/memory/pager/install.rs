@@ -11,6 +11,7 @@ use super::record::PART_BYTES;
 use super::regions::{Region, SMALL_PAGE_BYTES};
 use crate::memory::image::Piece;
 use crate::memory::zero::is_zero;
+use crate::sys::pidfd::PidFd;
 use crate::sys::uffd::{Event, Uffd};
 
 /// Pages of data that are installed in one go: whoever wants to read events waits no longer than that.
@@ -29,6 +30,8 @@ pub(super) struct Vm {
     /// Another for each VM of a pager.
     pub(super) token: u64,
     pub(super) uffd: Uffd,
+    /// Who came with it, where that is known and is not this process itself.
+    pub(super) vmm: Option<PidFd>,
     pub(super) regions: Vec<Region>,
     /// Held to read events, shared to install pages: a page that is given back is known as such before the kernel
     /// clears it, so that what the image says of it cannot come after.
@@ -65,10 +68,11 @@ impl From<io::Error> for Refused {
 }
 
 impl Vm {
-    pub(super) fn new(token: u64, uffd: Uffd, regions: Vec<Region>) -> Self {
+    pub(super) fn new(token: u64, uffd: Uffd, vmm: Option<PidFd>, regions: Vec<Region>) -> Self {
         Self {
             token,
             uffd,
+            vmm,
             regions,
             gate: RwLock::new(()),
             is_over: AtomicBool::new(false),

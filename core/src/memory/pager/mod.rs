@@ -5,14 +5,15 @@
 //! page goes through `install.rs`. `prefetch.rs` installs what earlier VMs wanted first (`record.rs`), `fill.rs` all
 //! the rest. A VMM that answers the faults of its guest itself asks for each page over a connection (`ask.rs`).
 //!
-//! A guest never reads a byte that it did not have. A page that cannot be had is poisoned, so that whoever touches it
-//! dies of it (Linux 6.6 and later; before, it waits for ever), and so is nothing else: other pages are served on. When
+//! A guest never reads a byte that it did not have. Who touches a page that cannot be had is ended (`ending.rs`); all who
+//! do not are served on. When
 //! the pager is stopped, guests wait for ever at the next page that they miss, because their VMM has a descriptor of its
 //! own; they are never given zeros instead. When this process dies, its guard ends them there (`guarded.rs`).
 
 mod accept;
 mod ask;
 mod asked;
+mod ending;
 mod fetch;
 mod fill;
 mod guarded;

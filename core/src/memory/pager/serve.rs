@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::ending::Ending;
 use super::fetch::{fetch, fetch_front, neighbours, read_page};
 use super::install::{Refused, Vm, memory_of};
 use super::metrics::Cause;
@@ -34,6 +35,7 @@ pub(super) struct Server<'s> {
     page: Vec<u8>,
     spin: Spin,
     recorder: Option<Recorder>,
+    ending: Ending,
     was_faulty: bool,
 }
 
@@ -55,6 +57,7 @@ impl<'s> Server<'s> {
             page: vec![0; SMALL_PAGE_BYTES as usize],
             spin: Spin::new(Duration::from_micros(shared.settings.spin_us.into())),
             recorder: shared.record.recorder(),
+            ending: Ending::default(),
             was_faulty: false,
         }
     }
@@ -63,6 +66,9 @@ impl<'s> Server<'s> {
     pub(super) fn run(mut self) -> Result<()> {
         while !self.shared.is_stopping() && !self.vm.is_over.load(Ordering::Acquire) {
             self.look()?;
+            if self.ending.is_due() {
+                self.end()?;
+            }
             if !self.faults.is_empty() {
                 self.spin.found();
                 self.answer_all()?;
@@ -121,6 +127,19 @@ impl<'s> Server<'s> {
         Ok(())
     }
 
+    /// Goes on with the end of the VM.
+    fn end(&mut self) -> Result<()> {
+        match self.ending.go_on(self.vm) {
+            // What has happened is read first.
+            Ok(()) | Err(Refused::Again) => Ok(()),
+            Err(Refused::Gone) => {
+                self.vm.is_over.store(true, Ordering::Release);
+                Ok(())
+            }
+            Err(Refused::Failed(e)) => Err(failed("end", &e)),
+        }
+    }
+
     fn answer(&mut self, address: u64) -> Result<(), Refused> {
         let regions = self.vm.regions.iter().enumerate();
         let found = regions.filter_map(|(at, region)| Some((at, region, region.page_at(address)?))).next();
@@ -161,7 +180,7 @@ impl<'s> Server<'s> {
         };
         let piece = match got {
             Ok(piece) => piece,
-            Err(error) => return self.poison(index, page, &error),
+            Err(error) => return self.refuse(index, page, &error),
         };
         let memory = match &piece {
             None => Some(self.page.as_slice()),
@@ -170,7 +189,7 @@ impl<'s> Server<'s> {
         };
         let Some(memory) = memory else {
             let error = Error::new(Kind::Internal, "a page is not where it was looked for; please report it");
-            return self.poison(index, page, &error);
+            return self.refuse(index, page, &error);
         };
         self.vm.answer(region, page, memory, &self.shared.counters)?;
         if is_small {
@@ -193,16 +212,10 @@ impl<'s> Server<'s> {
         region.is_done(page) && !region.is_removed(page)
     }
 
-    /// A page that cannot be had: whoever touches it dies of it, rather than reading what it never wrote.
-    fn poison(&self, region: usize, page: u64, error: &Error) -> Result<(), Refused> {
+    /// A page that cannot be had: its VM ends, rather than read what it never wrote.
+    fn refuse(&mut self, region: usize, page: u64, error: &Error) -> Result<(), Refused> {
         self.shared.counters.error(error);
-        let Some(region) = self.vm.regions.get(region) else { return Ok(()) };
-        match self.vm.uffd.poison(region.address_of(page), region.page_bytes) {
-            Ok(_) => Ok(()),
-            // A kernel that cannot do this: the fault stays without an answer, and the guest stands still there.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOTTY)) => Ok(()),
-            Err(e) => Err(e.into()),
-        }
+        self.ending.add(self.vm, region, page)
     }
 
     /// Installs the next few neighbours.
@@ -253,7 +266,8 @@ impl<'s> Server<'s> {
 
     /// Waits for a fault, for the end of the VM, or of the pager.
     fn sleep(&mut self) -> Result<()> {
-        let timeout = self.recorder.as_ref().map(Recorder::time_left);
+        let timeouts = [self.recorder.as_ref().map(Recorder::time_left), self.ending.time_left()];
+        let timeout = timeouts.into_iter().flatten().min();
         let waited =
             wait_for([self.vm.uffd.as_fd(), self.connection.as_fd(), self.shared.stop.as_fd()], timeout);
         let [faults, connection, _] = waited.map_err(|e| failed("wait for page faults of", &e))?;

@@ -27,10 +27,10 @@ use crate::types::{HypervisorKind, PagerMetrics, ServeMemory, WorkingSet, new_id
 /// [`ServeMemory`], then [`Pager::wait`]). When this process ends without a stop, or is killed, such a VM ends, instead, at
 /// that page: a guard, a small child process without a program that `wait` does not see, sends its VMM a SIGBUS, or poisons
 /// what it misses where it may not (Linux 6.6 and later). Whoever kills the guard with it, as by the whole of a control
-/// group, has them stand still. No guest ever reads a byte that it
-/// did not have: a page that cannot be read or is damaged is poisoned (Linux 6.6 and later), so that the VMM ends with
-/// a bus error when its guest touches it, and [`PagerMetrics::last_error`] says why; on older kernels the guest stands
-/// still there. Raw memory is compared with its checksums as it is read; until those are made, it is served as it is.
+/// group, has them stand still. No guest ever reads a byte that it did not have: when it touches a page that cannot be read
+/// or is damaged, its VMM is sent a SIGBUS, and two seconds later, should it still be there, a SIGKILL;
+/// [`PagerMetrics::last_error`] says why. The VMM is the process that connected. Where that may not be sent a signal, is
+/// gone, or is this process itself, the page is poisoned instead (before Linux 6.6 the guest stands still there). Raw memory is compared with its checksums as it is read; until those are made, it is served as it is.
 ///
 /// A VMM must keep its own descriptor of the userfaultfd, as Firecracker does.
 pub struct Pager {

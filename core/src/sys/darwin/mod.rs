@@ -9,6 +9,7 @@ pub(crate) mod host;
 pub(super) mod locks;
 pub(crate) mod memfd;
 pub(super) mod nameless;
+pub(crate) mod pidfd;
 pub(crate) mod priority;
 pub(crate) mod process;
 pub(super) mod rename;

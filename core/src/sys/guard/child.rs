@@ -11,7 +11,7 @@ use std::ptr;
 use libc::{c_int, c_long};
 
 use super::keep::Kept;
-use super::linux::{FORGET, Message, STOP, WATCH};
+use super::linux::{Answer, FORGET, Message, STOP, WATCH};
 use super::sweep::{Turn, Watched};
 use super::{MOST_AREAS, MOST_VMS};
 
@@ -60,8 +60,9 @@ pub(super) fn run(inherited: &Inherited) -> ! {
     }
     shed_memory(inherited);
     let Some(vms) = room() else { end() };
-    // SAFETY: one byte from a string that lives for ever.
-    let _ = unsafe { call(libc::SYS_sendto, [inherited.socket as u64, c"r".as_ptr() as u64, 1, 0, 0]) };
+    raise_limit();
+    // That it is there.
+    send(inherited.socket, &Answer { token: 0, is_taken: 0 });
     let mut list = List { vms, len: 0 };
     while !list.hear(inherited) {}
     list.end_all();
@@ -137,7 +138,7 @@ impl List {
         // What it said before its end comes first: a VM that it told of just then is one.
         loop {
             match receive(inherited.socket) {
-                Ok(Some((message, descriptors))) => self.obey(&message, descriptors),
+                Ok(Some((message, descriptors))) => self.obey(&message, descriptors, inherited.socket),
                 Ok(None) | Err(libc::ECONNRESET) => return true,
                 Err(libc::EINTR) => {}
                 // Nothing more, or not now: that alone is no reason to end anyone.
@@ -146,15 +147,20 @@ impl List {
         }
     }
 
-    fn obey(&mut self, message: &Message, [uffd, vmm]: [RawFd; 2]) {
+    fn obey(&mut self, message: &Message, [uffd, vmm]: [RawFd; 2], socket: RawFd) {
         match message.kind {
-            WATCH => match self.vms.get_mut(self.len).filter(|_| uffd >= 0) {
-                Some(place) => {
-                    *place = Watched::new(message, uffd, vmm);
-                    self.len += 1;
+            WATCH => {
+                let place = self.vms.get_mut(self.len).filter(|_| uffd >= 0);
+                let answer = Answer { token: message.token, is_taken: u64::from(place.is_some()) };
+                match place {
+                    Some(place) => {
+                        *place = Watched::new(message, uffd, vmm);
+                        self.len += 1;
+                    }
+                    None => [uffd, vmm].into_iter().for_each(close),
                 }
-                None => [uffd, vmm].into_iter().for_each(close),
-            },
+                send(socket, &answer);
+            }
             FORGET => {
                 let is_it = |vm: &Watched| vm.token == message.token;
                 if let Some(at) = self.vms.iter().take(self.len).position(is_it) {
@@ -227,6 +233,26 @@ fn receive(socket: RawFd) -> Result<Option<(Message, [RawFd; 2])>, c_int> {
         }
     }
     Ok(Some((message, descriptors)))
+}
+
+/// Says something to the host, which waits for it, if it lives.
+fn send(socket: RawFd, answer: &Answer) {
+    let (at, bytes) = (&raw const *answer as u64, size_of::<Answer>() as u64);
+    let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u64;
+    // SAFETY: reads the answer, which lives as long as the call.
+    let _ = unsafe { call(libc::SYS_sendto, [socket as u64, at, bytes, flags, 0]) };
+}
+
+/// Makes room for as many descriptors as this process may have at all.
+fn raise_limit() {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let kind = u64::from(libc::RLIMIT_NOFILE);
+    // SAFETY: writes a limit that lives as long as the call. The pid 0 is this process.
+    if unsafe { call(libc::SYS_prlimit64, [0, kind, 0, &raw mut limit as u64, 0]) }.is_ok() {
+        let most = libc::rlimit64 { rlim_cur: limit.rlim_max, ..limit };
+        // SAFETY: reads a limit that lives as long as the call.
+        let _ = unsafe { call(libc::SYS_prlimit64, [0, kind, &raw const most as u64, 0, 0]) };
+    }
 }
 
 /// Closes a descriptor, if it is one.

@@ -1,9 +1,9 @@
 //! Systems without userfaultfd: there is nothing to guard.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 
 use super::Area;
+use crate::sys::pidfd::PidFd;
 use crate::sys::uffd::Uffd;
 
 /// What no one has.
@@ -19,7 +19,7 @@ impl Guard {
         &self,
         _token: u64,
         _uffd: &Uffd,
-        _connection: &UnixStream,
+        _vmm: Option<&PidFd>,
         _areas: impl Iterator<Item = Area>,
     ) -> io::Result<()> {
         match *self {}

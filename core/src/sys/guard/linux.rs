@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -20,8 +19,8 @@ use super::child::{self, Inherited};
 use super::keep::kept;
 use super::{Area, MOST_AREAS};
 use crate::sys::fork::ForkClosed;
+use crate::sys::pidfd::PidFd;
 use crate::sys::poll::wait_for;
-use crate::sys::socket::peer;
 use crate::sys::uffd::Uffd;
 
 /// The child uses a few pages of it, and in a debug build a few more.
@@ -48,6 +47,22 @@ pub(super) const FORGET: u64 = 2;
 /// Nobody is to be ended.
 pub(super) const STOP: u64 = 3;
 
+/// What the guard says of a VM that it was told of.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(super) struct Answer {
+    pub(super) token: u64,
+    /// 1 where it will be its end, should the host die.
+    pub(super) is_taken: u64,
+}
+
+impl Answer {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: two `u64`, of which any bytes are good ones, without padding; borrowed for as long.
+        unsafe { std::slice::from_raw_parts_mut((&raw mut *self).cast(), size_of::<Self>()) }
+    }
+}
+
 impl Message {
     fn new(kind: u64, token: u64) -> Self {
         Self { kind, token, count: 0, areas: [Area::default(); MOST_AREAS] }
@@ -64,6 +79,7 @@ impl Message {
 pub(crate) struct Guard {
     socket: ForkClosed,
     pid: Pid,
+    process: PidFd,
 }
 
 impl Guard {
@@ -79,12 +95,15 @@ impl Guard {
     }
 
     /// Makes it the end of a VM if this process dies: of the one whose faults `uffd` tells, with memory in `areas`, and
-    /// whose VMM is at the other end of `connection`.
+    /// whose VMM, where it is known, is `vmm`. One that is not is ended by its memory alone.
+    ///
+    /// # Errors
+    /// Where it has no room for one more, such as descriptors; or does not answer.
     pub(crate) fn watch(
         &self,
         token: u64,
         uffd: &Uffd,
-        connection: &UnixStream,
+        vmm: Option<&PidFd>,
         areas: impl Iterator<Item = Area>,
     ) -> io::Result<()> {
         let mut message = Message::new(WATCH, token);
@@ -92,12 +111,30 @@ impl Guard {
             *place = area;
             message.count += 1;
         }
-        // One that this process cannot see, or that has just ended, is known by its memory alone.
-        let vmm = peer(connection).ok().filter(|(pid, _)| *pid > 0);
-        let vmm = vmm.and_then(|(pid, _)| pidfd(Pid::from_raw(pid)).ok());
         let mut descriptors = vec![uffd.as_fd().as_raw_fd()];
-        descriptors.extend(vmm.as_ref().map(AsRawFd::as_raw_fd));
-        self.send(&message, &descriptors)
+        descriptors.extend(vmm.map(|vmm| vmm.as_fd().as_raw_fd()));
+        self.send(&message, &descriptors)?;
+        self.answer_for(token)
+    }
+
+    /// What it says of the VM that it was told of. What it says of earlier ones came too late for them.
+    fn answer_for(&self, token: u64) -> io::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            wait_for([self.socket.as_fd()], Some(until.saturating_duration_since(Instant::now())))?;
+            let mut answer = Answer::default();
+            match recv(self.socket.as_fd().as_raw_fd(), answer.bytes_mut(), MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Err(io::Error::other("it has ended")),
+                Ok(_) if answer.token == token && answer.is_taken == 1 => return Ok(()),
+                Ok(_) if answer.token == token => {
+                    return Err(io::Error::other("it has room, or descriptors, for no more VMs"));
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if Instant::now() < until => {}
+                Err(Errno::EAGAIN) => return Err(io::ErrorKind::TimedOut.into()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 
     /// Leaves a VM alone from now on. One that it does not know is fine.
@@ -108,9 +145,8 @@ impl Guard {
     /// Ends the guard, and none of its VMs.
     pub(crate) fn stop(self) {
         let told = self.send(&Message::new(STOP, 0), &[]);
-        // It closes its end by ending.
-        let closed = told.and_then(|()| wait_for([self.socket.as_fd()], Some(PATIENCE)));
-        if !matches!(closed, Ok([end]) if end.is_readable || end.is_faulty) {
+        let ended = told.and_then(|()| wait_for([self.process.as_fd()], Some(PATIENCE)));
+        if !matches!(ended, Ok([end]) if end.is_readable) {
             // Somebody has stopped it, perhaps. What it would do once it sees this process end is not asked for.
             let _ = kill(self.pid, Signal::SIGKILL);
         }
@@ -137,9 +173,9 @@ fn make() -> io::Result<Guard> {
     setsockopt(&ours, sockopt::SendTimeout, &TimeVal::milliseconds(SEND_MS))?;
     let socket = ForkClosed::new(File::from(ours));
     // A child that the host forks may keep our end of the socket open; what tells of this process alone is this.
-    let host = pidfd(Pid::this())?;
+    let host = PidFd::of(Pid::this())?;
     let (keep, end) = kept(make as *const () as u64)?;
-    let inherited = Inherited { socket: theirs.as_raw_fd(), host: host.as_raw_fd(), keep, end };
+    let inherited = Inherited { socket: theirs.as_raw_fd(), host: host.as_fd().as_raw_fd(), keep, end };
     // No handler of the host may run in the child.
     SigSet::all().thread_block()?;
     // SAFETY: without CLONE_VM the child has memory and stack of its own, a copy of ours. It may not use what another
@@ -152,27 +188,21 @@ fn make() -> io::Result<Guard> {
         _ => return Err(io::Error::last_os_error()),
     }
     drop((theirs, host));
-    let guard = Guard { socket, pid: Pid::from_raw(pid as libc::pid_t) };
-    let ready = wait_for([guard.socket.as_fd()], Some(PATIENCE)).and_then(|_| {
-        let mut word = [0; 1];
-        Ok(recv(guard.socket.as_fd().as_raw_fd(), &mut word, MsgFlags::MSG_DONTWAIT)?)
+    let pid = Pid::from_raw(pid as libc::pid_t);
+    let ready = PidFd::of(pid).and_then(|process| {
+        wait_for([socket.as_fd()], Some(PATIENCE))?;
+        let mut answer = Answer::default();
+        match recv(socket.as_fd().as_raw_fd(), answer.bytes_mut(), MsgFlags::MSG_DONTWAIT)? {
+            0 => Err(io::Error::other("it ended at once")),
+            _ => Ok(process),
+        }
     });
     match ready {
-        Ok(1) => Ok(guard),
-        failed => {
-            let _ = kill(guard.pid, Signal::SIGKILL);
-            reap(guard.pid);
-            Err(failed.err().unwrap_or_else(|| io::Error::other("it ended at once")))
+        Ok(process) => Ok(Guard { socket, pid, process }),
+        Err(error) => {
+            let _ = kill(pid, Signal::SIGKILL);
+            reap(pid);
+            Err(error)
         }
     }
-}
-
-fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: takes numbers alone; the result is checked.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made it, for us. It is closed in programs that the host starts.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
 }

@@ -3,11 +3,15 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::*;
+use nix::sys::signal::{SigHandler, Signal, signal};
 
-/// Names the socket, and the pages to read, for a guest in a process of its own.
+use super::*;
+use crate::sys::guard::actors::connection_of_no_one;
+
+/// Names the kind, the socket, and the pages to read, for a guest in a process of its own.
 const ROLE: &str = "HYPEMAN_TEST_GUEST";
 const BYTES: usize = 4 * MIB;
 
@@ -16,8 +20,18 @@ const BYTES: usize = 4 * MIB;
 fn a_guest_in_a_process_of_its_own() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let mut words = role.split(' ');
+    let kind = words.next().unwrap();
+    let path = Path::new(words.next().unwrap());
     let guest = Guest::new(BYTES, false, 0).unwrap();
-    let stream = socket::connect(words.next().unwrap().as_ref()).unwrap();
+    let stream = match kind {
+        "stranger" => connection_of_no_one(path),
+        _ => socket::connect(path).unwrap(),
+    };
+    if kind == "deaf" {
+        // What the kernel sends for poison ends it all the same.
+        // SAFETY: no handler is called.
+        unsafe { signal(Signal::SIGBUS, SigHandler::SigIgn) }.unwrap();
+    }
     socket::send(&stream, mappings(&guest, PAGE).as_bytes(), &[guest.uffd.as_fd()]).unwrap();
     let memory = guest_memory(BYTES);
     for page in words.map(|word| word.parse::<usize>().unwrap()) {
@@ -27,6 +41,10 @@ fn a_guest_in_a_process_of_its_own() {
 }
 
 fn start(scene: &Scene, pages: &[usize]) -> Child {
+    start_a("guest", scene, pages)
+}
+
+fn start_a(kind: &str, scene: &Scene, pages: &[usize]) -> Child {
     let pages: Vec<_> = pages.iter().map(usize::to_string).collect();
     Command::new(std::env::current_exe().unwrap())
         .args([
@@ -34,7 +52,7 @@ fn start(scene: &Scene, pages: &[usize]) -> Child {
             "memory::pager::tests::damage::a_guest_in_a_process_of_its_own",
             "--test-threads=1",
         ])
-        .env(ROLE, format!("{} {}", scene.socket.display(), pages.join(" ")))
+        .env(ROLE, format!("{kind} {} {}", scene.socket.display(), pages.join(" ")))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -90,6 +108,22 @@ fn a_damaged_frame_kills_whoever_touches_it_and_no_one_else() {
     let mut victim = start(&scene, &[sound[0], damaged[0]]);
     assert_eq!(victim.wait().unwrap().signal(), Some(libc::SIGBUS));
     assert_eq!(scene.pager.metrics().vms_whole, 0);
+}
+
+#[test]
+fn a_vmm_that_does_not_end_of_a_damaged_page_is_killed_and_one_that_no_one_knows_ends_of_poison() {
+    let name = "a_vmm_that_does_not_end_of_a_damaged_page_is_killed_and_one_that_no_one_knows_ends_of_poison";
+    if guest(PAGE, name).is_none() {
+        return;
+    }
+    let image = damaged_image(&guest_memory(BYTES), 0.4);
+    let is_damaged = |page: &usize| image.read_at((page * PAGE) as u64, &mut [0; PAGE]).is_err();
+    let damaged = (0..BYTES / PAGE).find(is_damaged).unwrap();
+    let scene = Scene::new(image, &ServeMemory::default(), None);
+    for (kind, ends_of) in [("deaf", libc::SIGKILL), ("stranger", libc::SIGBUS)] {
+        let ended = start_a(kind, &scene, &[0, damaged]).wait().unwrap();
+        assert_eq!(ended.signal(), Some(ends_of), "{kind}: {ended}");
+    }
 }
 
 #[test]
