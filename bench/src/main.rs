@@ -4,6 +4,7 @@
 //! `bench.svg`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to the person who typed it")]
 
+mod bare;
 mod codec;
 mod guest;
 mod http;

@@ -6,7 +6,8 @@
 use std::fs;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use hypeman_core::{Hypeman, SnapshotFilter};
 use serde::Deserialize;
@@ -18,6 +19,8 @@ use crate::samples::{Samples, median};
 use crate::scene::Scene;
 
 const NEEDLE: &str = "the-needle";
+/// After this, the time of a file tells of every change.
+const SETTLES: Duration = Duration::from_millis(200);
 
 /// A record, as whoever reads it whole parses it.
 #[derive(Deserialize)]
@@ -150,6 +153,8 @@ impl Many {
                 serde_json::to_vec_pretty(&record(id, &name, number))?,
             )?;
         }
+        // A record that was written just now is read again by the next call, since a rewrite of it could bear the same time.
+        thread::sleep(SETTLES);
         Ok(Self { hm, ids })
     }
 

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::Result;
+use crate::bare;
 use crate::images::{Content, Zeros};
 use crate::peer::{self, Cost};
 use crate::samples::Samples;
@@ -38,13 +39,13 @@ pub struct Round {
     peer: Cost,
     our_bytes: u64,
     peer_bytes: u64,
-    /// The codec alone, where it is fast.
-    codec: Option<Cost>,
+    /// The least that an engine does, where the codec is fast.
+    bare: Option<Cost>,
 }
 
 impl Round {
-    fn codec_seconds(&self, clock: fn(Cost) -> Duration) -> f64 {
-        self.codec.map_or(f64::NAN, |cost| clock(cost).as_secs_f64())
+    fn bare_seconds(&self, clock: fn(Cost) -> Duration) -> f64 {
+        self.bare.map_or(f64::NAN, |cost| clock(cost).as_secs_f64())
     }
 }
 
@@ -100,25 +101,25 @@ pub fn size(
     samples(scene, image, codec, false, |round| (round.our_bytes as f64, round.peer_bytes as f64))
 }
 
-/// Seconds that the codec takes alone, from memory into memory, in the place of ours.
-pub fn codec_wall(
+/// Seconds that reading, the codec and writing take alone, in the place of ours.
+pub fn bare_wall(
     scene: &mut Scene,
     image: (Content, Zeros),
     codec: (Codec, &'static [&'static str]),
 ) -> Result<Samples> {
     samples(scene, image, codec, false, |round| {
-        (round.codec_seconds(|cost| cost.wall), round.peer.wall.as_secs_f64())
+        (round.bare_seconds(|cost| cost.wall), round.peer.wall.as_secs_f64())
     })
 }
 
 /// The same in CPU time of all threads.
-pub fn codec_cpu(
+pub fn bare_cpu(
     scene: &mut Scene,
     image: (Content, Zeros),
     codec: (Codec, &'static [&'static str]),
 ) -> Result<Samples> {
     samples(scene, image, codec, false, |round| {
-        (round.codec_seconds(|cost| cost.cpu), round.peer.cpu.as_secs_f64())
+        (round.bare_seconds(|cost| cost.cpu), round.peer.cpu.as_secs_f64())
     })
 }
 
@@ -163,10 +164,11 @@ fn round(stage: &Stage, work: &Work, number: usize) -> Result<Round> {
         (ours()?, peer()?)
     };
     let is_fast = work.codec.level <= 1 && !work.is_tested;
-    let codec = if is_fast { Some(stage.frames(work.codec)?.encode()?) } else { None };
     let our_bytes = fs::metadata(stage.compressed(&id, work.codec))?.len();
     let peer_bytes = fs::metadata(&output)?.len();
+    let bare = || bare::compress(&stage.memory(), &stage.output()?, work.codec);
+    let bare = if is_fast { Some(bare()?) } else { None };
     stage.hm.snapshots().delete(&id)?;
     stage.output()?;
-    Ok(Round { ours, peer, our_bytes, peer_bytes, codec })
+    Ok(Round { ours, peer, our_bytes, peer_bytes, bare })
 }

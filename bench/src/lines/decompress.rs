@@ -12,6 +12,7 @@ use hypeman_core::{Call, InstanceState, RestoreSnapshot};
 
 use super::page;
 use crate::Result;
+use crate::bare;
 use crate::images::{Content, Zeros};
 use crate::peer;
 use crate::samples::Samples;
@@ -27,8 +28,8 @@ pub fn against_cp(scene: &mut Scene, codec: Codec) -> Result<Samples> {
     })
 }
 
-/// Seconds that the codec takes alone, from memory into memory, against the same.
-pub fn codec_against_cp(scene: &mut Scene, codec: Codec) -> Result<Samples> {
+/// Seconds that the codec and writing take alone, from memory into a file, against the same.
+pub fn bare_against_cp(scene: &mut Scene, codec: Codec) -> Result<Samples> {
     let rounds = scene.options.rounds();
     let stage = scene.stage(Content::Busy, Zeros::Written)?;
     let frames = stage.frames(codec)?;
@@ -39,7 +40,7 @@ pub fn codec_against_cp(scene: &mut Scene, codec: Codec) -> Result<Samples> {
         copy.args(["--sparse=never", "--reflink=never"]).arg(stage.memory()).arg(&output);
         let mut peer = peer::run(&mut copy)?;
         peer += peer::run(Command::new("sync").arg(&output))?;
-        samples.ours.push(frames.decode()?.wall.as_secs_f64());
+        samples.ours.push(bare::decompress(&frames, &stage.output()?)?.wall.as_secs_f64());
         samples.peer.push(peer.wall.as_secs_f64());
     }
     stage.output()?;

@@ -56,14 +56,12 @@ pub const LINES: [Line; 62] = [
     line("compress-busy-lz4-cpu", "s", None, |scene| compress::cpu(scene, BUSY, LZ4_0)),
     line("compress-busy-lz4-verified-wall", "s", None, |scene| compress::verified(scene, BUSY, LZ4_0)),
     line("compress-busy-lz4-9-wall", "s", None, |scene| compress::wall(scene, BUSY, LZ4_9)),
-    line("codec-compress-busy-zstd1-wall", "s", Some(0.42), |scene| {
-        compress::codec_wall(scene, BUSY, ZSTD_1)
+    line("bare-compress-busy-zstd1-wall", "s", Some(0.42), |scene| compress::bare_wall(scene, BUSY, ZSTD_1)),
+    line("bare-compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::bare_cpu(scene, BUSY, ZSTD_1)),
+    line("bare-compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| {
+        compress::bare_wall(scene, BUSY, ZSTD_1_MT)
     }),
-    line("codec-compress-busy-zstd1-cpu", "s", Some(0.70), |scene| compress::codec_cpu(scene, BUSY, ZSTD_1)),
-    line("codec-compress-busy-zstd1-wall-mt", "s", Some(0.55), |scene| {
-        compress::codec_wall(scene, BUSY, ZSTD_1_MT)
-    }),
-    line("codec-compress-busy-lz4-wall", "s", Some(0.38), |scene| compress::codec_wall(scene, BUSY, LZ4_0)),
+    line("bare-compress-busy-lz4-wall", "s", Some(0.38), |scene| compress::bare_wall(scene, BUSY, LZ4_0)),
     line("size-busy-zstd1", "B", Some(1.03), |scene| compress::size(scene, BUSY, ZSTD_1)),
     line("size-busy-lz4", "B", Some(1.02), |scene| compress::size(scene, BUSY, LZ4_0)),
     line("size-busy-zstd9", "B", Some(1.04), |scene| compress::size(scene, BUSY, ZSTD_9)),
@@ -85,8 +83,8 @@ pub const LINES: [Line; 62] = [
     line("fill-busy", "s", Some(0.60), |scene| pager::fill(scene, Content::Busy, Seconds::Wall)),
     line("fill-busy-cpu", "s", None, |scene| pager::fill(scene, Content::Busy, Seconds::Cpu)),
     line("codec-fill-busy", "s", Some(0.60), |scene| pager::codec_fill(scene, Content::Busy)),
-    line("codec-decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| {
-        decompress::codec_against_cp(scene, ZSTD_1.0)
+    line("bare-decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| {
+        decompress::bare_against_cp(scene, ZSTD_1.0)
     }),
     line("decode-busy-zstd1-cpu", "s", None, |scene| decompress::decode_cpu(scene, ZSTD_1.0)),
     line("decode-busy-lz4-cpu", "s", None, |scene| decompress::decode_cpu(scene, LZ4_0.0)),
@@ -98,14 +96,12 @@ pub const LINES: [Line; 62] = [
     line("codec-fill-idle", "s", Some(0.18), |scene| pager::codec_fill(scene, Content::Idle)),
     line("restore-pager-4g-vs-256m", "s", Some(1.2), pager::sizes),
     line("compress-idle-zstd1-wall", "s", Some(0.35), |scene| compress::wall(scene, IDLE, ZSTD_1)),
-    line("codec-compress-idle-zstd1-wall", "s", Some(0.35), |scene| {
-        compress::codec_wall(scene, IDLE, ZSTD_1)
-    }),
+    line("bare-compress-idle-zstd1-wall", "s", Some(0.35), |scene| compress::bare_wall(scene, IDLE, ZSTD_1)),
     line("compress-idle-sparse-zstd1-wall", "s", Some(0.22), |scene| {
         compress::wall(scene, IDLE_SPARSE, ZSTD_1)
     }),
-    line("codec-compress-idle-sparse-zstd1-wall", "s", Some(0.22), |scene| {
-        compress::codec_wall(scene, IDLE_SPARSE, ZSTD_1)
+    line("bare-compress-idle-sparse-zstd1-wall", "s", Some(0.22), |scene| {
+        compress::bare_wall(scene, IDLE_SPARSE, ZSTD_1)
     }),
     line("compress-mix-zstd1-wall", "s", None, |scene| compress::wall(scene, MIX, ZSTD_1)),
     line("compress-mix-lz4-wall", "s", None, |scene| compress::wall(scene, MIX, LZ4_0)),

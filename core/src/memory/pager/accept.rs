@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::ask::{Asking, Present};
+use super::coming::PREFETCHERS;
 use super::handshake::Arrival;
-use super::install::{PREFETCHERS, Vm};
+use super::install::Vm;
 use super::prefetch::prefetch;
 use super::serve::Server;
 use super::{Shared, handshake};

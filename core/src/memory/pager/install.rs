@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use super::coming::Coming;
 use super::metrics::{Cause, Counters};
-use super::record::PART_BYTES;
 use super::regions::{Region, SMALL_PAGE_BYTES};
 use crate::memory::image::Piece;
 use crate::memory::zero::is_zero;
@@ -18,11 +18,6 @@ use crate::sys::uffd::{Event, Uffd};
 const MOST_PAGES: u64 = 16;
 /// The same of zeros, which cost next to nothing.
 const MOST_ZERO_PAGES: u64 = 512;
-
-/// Threads that install ahead of one VM.
-pub(super) const PREFETCHERS: usize = 2;
-/// No offset of an image lies in it.
-const NO_PART: u64 = u64::MAX;
 
 /// A VM that gets its memory from us.
 #[derive(Debug)]
@@ -41,8 +36,7 @@ pub(super) struct Vm {
     /// It has all of its memory.
     pub(super) is_whole: AtomicBool,
     pub(super) prefetch_next: AtomicUsize,
-    /// What each thread that installs ahead is about to install: the number of the part, or `NO_PART`.
-    coming: [AtomicU64; PREFETCHERS],
+    pub(super) coming: Coming,
     pub(super) fill_next: AtomicU64,
     pub(super) fill_done: AtomicU64,
 }
@@ -78,7 +72,7 @@ impl Vm {
             is_over: AtomicBool::new(false),
             is_whole: AtomicBool::new(false),
             prefetch_next: AtomicUsize::new(0),
-            coming: std::array::from_fn(|_| AtomicU64::new(NO_PART)),
+            coming: Coming::default(),
             fill_next: AtomicU64::new(0),
             fill_done: AtomicU64::new(0),
         }
@@ -87,19 +81,6 @@ impl Vm {
     /// Whether pages are of no use to it any more.
     pub(super) fn wants_nothing(&self) -> bool {
         self.is_over.load(Ordering::Acquire) || self.is_whole.load(Ordering::Acquire)
-    }
-
-    /// Notes what the thread of this number is about to install ahead, if anything.
-    pub(super) fn set_coming(&self, thread: usize, part: Option<u64>) {
-        if let Some(coming) = self.coming.get(thread) {
-            coming.store(part.unwrap_or(NO_PART), Ordering::Release);
-        }
-    }
-
-    /// Whether another thread is about to install this byte of the image.
-    pub(super) fn is_coming(&self, offset: u64) -> bool {
-        let part = offset / PART_BYTES;
-        self.coming.iter().any(|coming| coming.load(Ordering::Acquire) == part)
     }
 
     /// Reads what has happened, and notes which pages were given back.

@@ -13,6 +13,7 @@
 mod accept;
 mod ask;
 mod asked;
+mod coming;
 mod ending;
 mod fetch;
 mod fill;

@@ -19,12 +19,12 @@ pub(super) fn prefetch(shared: &Shared, vm: &Vm, parts: &[u64], thread: usize) {
         if shared.is_stopping() || vm.wants_nothing() {
             break;
         }
-        vm.set_coming(thread, Some(*part));
+        vm.coming.set(thread, Some(*part));
         if install(shared, vm, *part, &mut spare).is_none() {
             break;
         }
     }
-    vm.set_coming(thread, None);
+    vm.coming.set(thread, None);
 }
 
 /// Installs what is missing of a part. `None` where the VM takes nothing more.

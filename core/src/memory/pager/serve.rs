@@ -22,8 +22,6 @@ use crate::sys::uffd::Event;
 
 /// Pages of data that are installed between two looks for faults.
 const SLICE_PAGES: u64 = 4;
-/// How long a page that is about to be installed is waited for: what a frame takes to be decoded while others run, too.
-const MOST_WAIT: Duration = Duration::from_micros(200);
 
 pub(super) struct Server<'s> {
     shared: &'s Shared,
@@ -198,18 +196,9 @@ impl<'s> Server<'s> {
         Ok(())
     }
 
-    /// Whether a page came while this waited for the thread that was about to install it: a frame that is being decoded is
-    /// there sooner than if it were decoded twice. That thread may itself wait for events to be read, by us.
+    /// Whether a page came while this waited for the thread that was about to install it.
     fn came(&self, region: &Region, page: u64) -> bool {
-        let offset = region.offset_of(page);
-        if !self.vm.is_coming(offset) {
-            return false;
-        }
-        let began = Instant::now();
-        while !region.is_done(page) && self.vm.is_coming(offset) && began.elapsed() < MOST_WAIT {
-            std::thread::yield_now();
-        }
-        region.is_done(page) && !region.is_removed(page)
+        self.vm.coming.wait(region.offset_of(page)) && region.is_done(page) && !region.is_removed(page)
     }
 
     /// A page that cannot be had: its VM ends, rather than read what it never wrote.
