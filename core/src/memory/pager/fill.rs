@@ -33,6 +33,8 @@ pub(super) fn work(shared: &Shared) {
                     Ok(()) => {
                         shared.guarded.forget(&vm);
                         add(&shared.counters.vms_whole, 1);
+                        // Last: whoever waits for this goes by the metrics then.
+                        vm.is_whole.store(true, Ordering::Release);
                     }
                     Err(e) => shared.counters.error(&Error::os("let go of", "a VM", &e)),
                 }

@@ -218,7 +218,6 @@ impl Vm {
         for region in &self.regions {
             self.uffd.let_go(region.address_of(0), region.bytes())?;
         }
-        self.is_whole.store(true, Ordering::Release);
         Ok(())
     }
 }
