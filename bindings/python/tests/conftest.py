@@ -1,5 +1,6 @@
 """Fixtures: a data directory, and instances as hosts have them on the disk."""
 
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -70,9 +71,15 @@ def is_long() -> bool:
 
 def missing(what: str, why: str) -> NoReturn:
     """Leaves a test out for want of something, unless `$HYPEMAN_REQUIRE` names that."""
-    if what in os.environ.get("HYPEMAN_REQUIRE", "").split(","):
+    if what in map(str.strip, os.environ.get("HYPEMAN_REQUIRE", "").split(",")):
         pytest.fail(f"HYPEMAN_REQUIRE names {what}, but {why}")
     pytest.skip(why)
+
+
+def need(module: str) -> None:
+    """Leaves a test out where `module` is not installed, unless `$HYPEMAN_REQUIRE` names it."""
+    if importlib.util.find_spec(module) is None:
+        missing(module, f"{module} is not installed; pip install ./bindings/python[test]")
 
 
 def directory(where: Path) -> Path:

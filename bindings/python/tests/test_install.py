@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import is_long
+from conftest import is_long, need
 
 BINDING = Path(__file__).parents[1]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or BINDING.parents[1] / "target")
@@ -102,7 +102,7 @@ def built(what: str, suffix: str, into: Path) -> Path:
     if dist := os.environ.get("HYPEMAN_DIST"):
         into = Path(dist) / "python"
     else:
-        pytest.importorskip("maturin", reason="maturin is not installed; pip install ./bindings/python[test]")
+        need("maturin")
         maturin = [sys.executable, "-m", "maturin", what, "--manifest-path", BINDING / "Cargo.toml", "--out", into]
         more = ["--release", "--locked"] if what == "build" else []
         subprocess.run([*maturin, *more], check=True, capture_output=True)

@@ -9,7 +9,7 @@ import types
 from xml.etree import ElementTree
 
 import pytest
-from conftest import MEMORY_BYTES
+from conftest import MEMORY_BYTES, need
 
 from libhypeman import Hypeman, Instance, Phase, Progress, ResultList, Snapshot, _html, progress_bar
 
@@ -110,7 +110,7 @@ def test_sizes_are_written_for_people(count: int, text: str) -> None:
 def test_a_progress_bar_has_one_bar_a_phase_and_follows_the_bytes(
     hm: Hypeman, stopped: Instance, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("tqdm")
+    need("tqdm")
     with progress_bar(mininterval=0, ascii=True) as progress:
         hm.instances.snapshots.create(stopped.id, kind="Stopped", progress=progress)
     drawn = capsys.readouterr().err

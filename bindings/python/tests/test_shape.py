@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import need
 
 import libhypeman
 from libhypeman import (
@@ -142,7 +143,7 @@ def test_everything_public_says_what_it_does() -> None:
     ids=["package", "callers", "stub"],
 )
 def test_types_are_checked_strictly_and_the_stub_is_what_the_module_has(check: list[str]) -> None:
-    pytest.importorskip("mypy")
+    need("mypy")
     result = subprocess.run([sys.executable, "-m", *check], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
 
