@@ -17,6 +17,7 @@ mod jail;
 mod mapped_ram;
 mod offload;
 mod orphan;
+mod paged;
 mod refuse;
 mod restore;
 mod scene;
@@ -113,10 +114,10 @@ const STORIES: &[Story] = &stories![
     Firecracker: firecracker::a_cancelled_firecracker_capture_lets_the_vm_run,
     Firecracker: firecracker::a_firecracker_that_is_frozen_or_dead_gives_a_typed_error,
     Firecracker: firecracker::a_host_killed_while_firecracker_writes_is_made_good,
-    FirecrackerAndRoot: firecracker::a_firecracker_runs_on_while_a_pager_gives_it_its_memory,
-    FirecrackerAndRoot: firecracker::a_firecracker_with_all_of_its_memory_outlives_its_pager,
+    FirecrackerAndRoot: paged::a_firecracker_runs_on_while_a_pager_gives_it_its_memory,
+    FirecrackerAndRoot: paged::a_firecracker_with_all_of_its_memory_outlives_its_pager,
     FirecrackerAndRoot: ten::ten_forks_of_a_firecracker_run_at_once_beside_their_source_from_one_pager,
-    FirecrackerAndRoot: firecracker::a_firecracker_ends_when_its_guest_touches_a_damaged_page,
+    FirecrackerAndRoot: paged::a_firecracker_ends_when_its_guest_touches_a_damaged_page,
     FirecrackerAndRoot: orphan::a_firecracker_whose_host_is_killed_ends_when_its_guest_touches_what_it_has_not_got,
     FirecrackerAndRoot: firecracker::a_disk_too_small_for_the_memory_is_refused_before_firecracker_pauses,
 ];

@@ -4,6 +4,7 @@ mod cancel;
 mod catalogue;
 pub mod compress;
 mod decompress;
+mod fill;
 mod language;
 mod offload;
 mod page;
@@ -11,7 +12,7 @@ mod pager;
 pub mod sweep;
 
 use compress::{LZ4_0, LZ4_9, ZSTD_1, ZSTD_1_MT, ZSTD_3, ZSTD_9};
-use pager::Seconds;
+use fill::Seconds;
 
 use crate::Result;
 use crate::images::{Content, Zeros};
@@ -80,9 +81,9 @@ pub const LINES: [Line; 62] = [
     line("fault-lz4-other-cpu-us", "us", None, |scene| pager::fault_elsewhere(scene, LZ4_0.0)),
     line("fault-second", "us", Some(1.1), pager::second),
     line("fault-during-fill-p99", "us", Some(3.0), pager::during_fill),
-    line("fill-busy", "s", Some(0.60), |scene| pager::fill(scene, Content::Busy, Seconds::Wall)),
-    line("fill-busy-cpu", "s", None, |scene| pager::fill(scene, Content::Busy, Seconds::Cpu)),
-    line("codec-fill-busy", "s", Some(0.60), |scene| pager::codec_fill(scene, Content::Busy)),
+    line("fill-busy", "s", Some(0.60), |scene| fill::fill(scene, Content::Busy, Seconds::Wall)),
+    line("fill-busy-cpu", "s", None, |scene| fill::fill(scene, Content::Busy, Seconds::Cpu)),
+    line("codec-fill-busy", "s", Some(0.60), |scene| fill::codec_fill(scene, Content::Busy)),
     line("bare-decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| {
         decompress::bare_against_cp(scene, ZSTD_1.0)
     }),
@@ -91,9 +92,9 @@ pub const LINES: [Line; 62] = [
     line("decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| decompress::against_cp(scene, ZSTD_1.0)),
     line("decompress-busy-zstd1-wall", "s", Some(0.58), |scene| decompress::against_tool(scene, ZSTD_1.0)),
     line("decompress-busy-lz4-wall", "s", Some(0.36), |scene| decompress::against_tool(scene, LZ4_0.0)),
-    line("fill-idle", "s", Some(0.18), |scene| pager::fill(scene, Content::Idle, Seconds::Wall)),
-    line("fill-idle-cpu", "s", None, |scene| pager::fill(scene, Content::Idle, Seconds::Cpu)),
-    line("codec-fill-idle", "s", Some(0.18), |scene| pager::codec_fill(scene, Content::Idle)),
+    line("fill-idle", "s", Some(0.18), |scene| fill::fill(scene, Content::Idle, Seconds::Wall)),
+    line("fill-idle-cpu", "s", None, |scene| fill::fill(scene, Content::Idle, Seconds::Cpu)),
+    line("codec-fill-idle", "s", Some(0.18), |scene| fill::codec_fill(scene, Content::Idle)),
     line("restore-pager-4g-vs-256m", "s", Some(1.2), pager::sizes),
     line("compress-idle-zstd1-wall", "s", Some(0.35), |scene| compress::wall(scene, IDLE, ZSTD_1)),
     line("bare-compress-idle-zstd1-wall", "s", Some(0.35), |scene| compress::bare_wall(scene, IDLE, ZSTD_1)),

@@ -9,14 +9,14 @@ use std::os::unix::fs::FileExt;
 use std::process::Command;
 use std::time::Instant;
 
-use hypeman_core::{Call, ServeMemory};
+use hypeman_core::ServeMemory;
 
 use super::compress::ZSTD_1;
 use super::page;
 use crate::Result;
 use crate::guest::{Guest, PAGE_BYTES, pinned};
 use crate::images::{Content, Zeros, remove};
-use crate::peer::{self, Cost, ours};
+use crate::peer;
 use crate::random::Random;
 use crate::samples::{Samples, median, quantile};
 use crate::scene::Scene;
@@ -115,75 +115,6 @@ pub fn during_fill(scene: &mut Scene) -> Result<Samples> {
         samples.peer.push(quantile(&faults(stage, &id, &offsets, &alone)?, 0.99));
     }
     Ok(samples)
-}
-
-/// What is told of a fill: seconds on the clock, or those of all CPUs together, which other programs blur less.
-#[derive(Clone, Copy)]
-pub enum Seconds {
-    Wall,
-    Cpu,
-}
-
-impl Seconds {
-    fn of(self, cost: Cost) -> f64 {
-        match self {
-            Self::Wall => cost.wall.as_secs_f64(),
-            Self::Cpu => cost.cpu.as_secs_f64(),
-        }
-    }
-}
-
-/// Filling a whole guest with two threads, against one that copies the raw file in pieces of 2 MiB.
-pub fn fill(scene: &mut Scene, content: Content, seconds: Seconds) -> Result<Samples> {
-    let rounds = scene.options.rounds();
-    let stage = scene.stage(content, Zeros::Written)?;
-    let id = stage.compressed_snapshot(ZSTD_1.0)?;
-    let raw = File::open(stage.memory())?;
-    let bytes = raw.metadata()?.len();
-    let mut samples = Samples::default();
-    for _ in 0..rounds {
-        let request = ServeMemory { fill: true, prefetch: false, ..ServeMemory::default() };
-        let pager = stage.hm.snapshots().serve_memory(&id, &request)?;
-        let mut guest = Guest::new(bytes)?;
-        let filled = ours(|| {
-            guest.connect(pager.socket())?;
-            Ok(pager.wait(Call::default())?)
-        })?;
-        samples.ours.push(seconds.of(filled));
-        drop(guest);
-
-        samples.peer.push(seconds.of(copy_in(&raw, bytes)?));
-    }
-    Ok(samples)
-}
-
-/// What the codec takes alone, from memory into memory, against the same; seconds.
-pub fn codec_fill(scene: &mut Scene, content: Content) -> Result<Samples> {
-    let rounds = scene.options.rounds();
-    let stage = scene.stage(content, Zeros::Written)?;
-    let frames = stage.frames(ZSTD_1.0)?;
-    let raw = File::open(stage.memory())?;
-    let bytes = raw.metadata()?.len();
-    let mut samples = Samples::default();
-    for _ in 0..rounds {
-        samples.ours.push(Seconds::Wall.of(frames.decode()?));
-        samples.peer.push(Seconds::Wall.of(copy_in(&raw, bytes)?));
-    }
-    Ok(samples)
-}
-
-/// The peer of a fill: a raw file, in pieces of 2 MiB, by one thread.
-fn copy_in(raw: &File, bytes: u64) -> Result<Cost> {
-    let guest = Guest::new(bytes)?;
-    let mut piece = vec![0; 2 * MIB as usize];
-    ours(|| {
-        for at in (0..bytes).step_by(piece.len()) {
-            let part = piece.len().min((bytes - at) as usize);
-            raw.read_exact_at(&mut piece[..part], at)?;
-            guest.install(at, &piece[..part])?;
-        }
-        Ok(())
-    })
 }
 
 /// From the call to a guest that has its first pages; seconds.
