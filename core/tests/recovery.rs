@@ -3,6 +3,7 @@
 mod world;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -128,6 +129,37 @@ fn a_compressed_file_of_a_snapshot_that_is_not_compressed_is_removed() {
     until("its job is forgotten", || !job.exists());
     assert_eq!(tree(&image), ["memory"]);
     assert!(next.snapshots().verify(&made.id, Default::default()).unwrap().is_good());
+}
+
+#[test]
+fn a_capture_after_a_restore_that_was_cut_off_is_of_whole_files() {
+    let world = World::new();
+    let hm = world.open();
+    let vm = world.vm("web", InstanceState::Stopped);
+    let id = hm.instances().register(&vm).unwrap().id;
+    let (directory, parent) = (vm.directory.unwrap(), world.temp.path());
+    let other = directory.with_file_name("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("overlay.raw"), "as it was captured").unwrap();
+    // As left by a restore in another process that died when all was built, after this handle was opened.
+    let exchange = serde_json::json!({
+        "parent": parent,
+        "staged": "other",
+        "target": directory.file_name().unwrap().to_str(),
+        "inode": fs::metadata(&other).unwrap().ino(),
+    });
+    let journal = serde_json::json!({
+        "instance_id": id,
+        "purpose": "restore",
+        "step": "forward",
+        "exchanges": [exchange],
+    });
+    let own = world.data().join("snapshots/.libhypeman");
+    fs::write(own.join(format!("journals/{id}.json")), journal.to_string()).unwrap();
+    let made = create(&hm, "web", &stopped()).unwrap();
+    let captured = world.data().join("snapshots").join(&made.id).join("guest/overlay.raw");
+    assert_eq!(fs::read_to_string(captured).unwrap(), "as it was captured");
+    assert!(!other.exists() && tree(&own.join("journals")).is_empty());
 }
 
 /// Waits until `condition` holds.

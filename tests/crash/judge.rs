@@ -69,7 +69,10 @@ impl Promises {
             Mark::Placing { content } => {
                 self.contents.insert(content);
             }
-            Mark::Replacing => self.contents.clear(),
+            Mark::Replacing => {
+                self.contents.clear();
+                self.fork = None;
+            }
             Mark::Placed { content } => self.contents = BTreeSet::from([content]),
             Mark::Registering { name } | Mark::Unregistering { name } => {
                 self.registered.insert(name, None);

@@ -2,21 +2,26 @@
 
 use std::env;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
 use crate::disk::{Disk, Node};
-use crate::scene::{Mark, Say, scene};
+use crate::scene::{Before, Killed, Mark, Say, scene};
 use crate::trace::{self, CALLS};
 use crate::{ROLE, in_role};
 
-/// A scene that was played once under strace.
+/// A scene that was played once under strace, with the host that was killed before it, if there is one: what that one
+/// had not flushed is not sure to be left either.
 pub struct Recording {
-    /// `before`, `inodes`, `trace`, `marks`.
+    /// `before`, `inodes`, `marks`, and of [`TRACES`] those that there are.
     directory: TempDir,
 }
+
+/// Of the host that was killed, and of the scene.
+const TRACES: [&str; 2] = ["killed.trace", "trace"];
 
 /// Where scenes are played: in memory where there is such a place, so that flushing costs nothing.
 pub fn scratch() -> TempDir {
@@ -34,7 +39,7 @@ pub fn play(name: &str, part: &str) {
         _ => {}
     }
     let mut say = Say::Keep(Vec::new());
-    (scene.before)(&mut say);
+    scene.prepare(&mut say);
     if let Say::Keep(marks) = say {
         fs::write("../marks", serde_json::to_string(&marks).expect("marks are JSON")).unwrap();
     }
@@ -57,19 +62,40 @@ pub fn strace(role: &str, options: &[&str]) -> Command {
     command
 }
 
+/// Plays the host of `killed` in `root`, under strace with `options`, until it is killed; `None` where it comes to its end
+/// before that.
+pub fn die(killed: Killed<'_>, root: &Path, options: &[&str]) -> Option<Output> {
+    let Killed { host, call, time } = killed;
+    let inject = format!("inject={call}:signal=KILL:when={time}");
+    let options = [options, &["-e", &inject]].concat();
+    let output = strace(&format!("play|{host}|act"), &options).current_dir(root).output().unwrap();
+    (output.status.signal() == Some(9)).then_some(output)
+}
+
 impl Recording {
     pub fn make(name: &str) -> Self {
+        match scene(name).before {
+            Before::Made(_) => Self::of(name, None),
+            Before::Left(killed) => Self::of(name, Some(killed)),
+        }
+        .unwrap_or_else(|| panic!("{name}: no host was killed"))
+    }
+
+    /// Records the scene `name` after the host of `killed`, if there is one; `None` where that one is not killed.
+    pub fn of(name: &str, killed: Option<Killed<'_>>) -> Option<Self> {
         let directory = scratch();
         let at = |file: &str| directory.path().join(file);
         let root = at("scene");
-        prepare(name, &root);
+        prepare(killed.map_or(name, |killed| killed.host), &root);
         fs::write(at("inodes"), trace::inodes(&root)).unwrap();
         copy(&root, &at("before"));
-        let output = at("trace");
-        let output = output.to_str().expect("paths are text");
+        let [dead, trace] = TRACES.map(|file| at(file).to_str().expect("paths are text").to_owned());
         let calls = format!("trace={CALLS}");
-        let options = ["-y", "-v", "-xx", "-s", "1000000", "-o", output, "-e", &calls];
-        let status = strace(&format!("play|{name}|act"), &options)
+        let options = |output| ["-y", "-v", "-xx", "-s", "1000000", "-e", &calls, "-o", output];
+        if let Some(killed) = killed {
+            die(killed, &root, &options(&dead))?;
+        }
+        let status = strace(&format!("play|{name}|act"), &options(&trace))
             .current_dir(&root)
             .stdout(Stdio::null())
             .status()
@@ -77,7 +103,7 @@ impl Recording {
         assert!(status.success(), "{name} failed under strace");
         let recording = Self { directory };
         recording.is_exact(name, &root);
-        recording
+        Some(recording)
     }
 
     pub fn path(&self) -> &Path {
@@ -112,7 +138,8 @@ impl Recording {
 pub fn load(directory: &Path) -> Disk {
     let read = |file: &str| fs::read_to_string(directory.join(file)).unwrap();
     let root = directory.join("scene");
-    let mut disk = trace::parse(&read("trace"), &root, &directory.join("before"), &read("inodes"));
+    let traces = TRACES.iter().filter(|file| directory.join(file).exists()).map(|file| read(file));
+    let mut disk = trace::parse(traces, &root, &directory.join("before"), &read("inodes"));
     let marks: Vec<Mark> = serde_json::from_str(&read("marks")).expect("marks are JSON");
     let before: Vec<_> = marks.into_iter().map(crate::disk::Op::Mark).collect();
     disk.names.splice(0..0, before.iter().map(|_| "before: mark".to_owned()));

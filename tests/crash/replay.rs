@@ -9,59 +9,50 @@ use std::process::Stdio;
 use hypeman_tests::report::{Report, is_long, seed};
 use serde::{Deserialize, Serialize};
 
+use crate::controls;
 use crate::disk::{Chance, Disk, Ino, Node, Op, ROOT, Random, State};
 use crate::in_role;
 use crate::judge::Promises;
-use crate::record::{Recording, load, scratch};
-use crate::scene::SCENES;
+use crate::kill::points;
+use crate::record::{Recording, load, prepare, scratch};
+use crate::scene::{Before, Killed, Mark, RECOVER, SCENE, SCENES, Scene};
 use crate::trace::{INODE_TOKEN, with_inodes};
 
 /// What one worker found.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Found {
+pub struct Found {
     replayed: u64,
     judged: u64,
     failures: Vec<String>,
-    failure_count: u64,
+    pub failure_count: u64,
     controls: BTreeMap<String, bool>,
 }
 
 /// A worker's share of the states of one recording.
 #[derive(Clone, Copy)]
-struct Share {
-    number: u64,
-    of: u64,
-    states: u64,
-    seed: u64,
+pub struct Share {
+    pub number: u64,
+    pub of: u64,
+    pub states: u64,
+    pub seed: u64,
 }
 
-/// Steps that must not change places, by scene: the first, and what it must not come before.
-const ORDERS: [(&str, &str, &str); 9] = [
-    ("create-stopped", "rename /staging/* to /data/snapshots/*", "flush /staging/*/snapshot.json"),
-    ("create-zstd", "rename /staging/* to /data/snapshots/*", "make /jobs/*"),
-    ("create-zstd", "remove /data/snapshots/*/guest/snapshots/snapshot-latest/memory", "link"),
-    ("create-zstd", "rename /staging/*.json to /data/snapshots/*/snapshot.json", "link"),
-    ("restore", "exchange", "rename /journals/.vm-a to /journals/vm-a.json"),
-    ("restore", "exchange", "flush /vms"),
-    ("restore", "remove /journals/vm-a.json", "exchange"),
-    ("fork", "rename /instances/.scratch to /instances/*.json", "rename /vms/"),
-    ("fork", "remove /journals/*.json", "rename /instances/.scratch to /instances/*.json"),
-];
+/// Beside a recording: the names of controls that other scenes have caught; none where no control is to be tried.
+const CAUGHT: &str = "caught";
 
-/// Flushes that no crash state shows to be needed, by the start of their names.
-const NEEDLESS: [&str; 7] = [
-    // The host's own, of the instance that it replaces.
-    "Replacing",
-    // So that the pause need not wait for it.
-    "Creating: flush /disks/extra.raw",
-    // Every opener makes them; `first-open` shows what for.
-    "Recovering: flush /data",
-    "Recovering: flush ,",
-    // It notes what the dead host had noted.
-    "Recovering: flush /journals, 1",
-    // What goes forward is carried on from its journal, as long as that is there: old files are never needed again.
-    "Recovering: flush /vms, 1",
-    "Recovering: flush /disks, 1",
+const RECOVERED: &str = "hosts killed anywhere and recovered from";
+
+/// The calls that change something. How often a host makes others, such as to look whether its job has ended, differs.
+const CHANGES: [&str; 9] = [
+    "mkdirat",
+    "unlinkat",
+    "renameat",
+    "renameat2",
+    "linkat",
+    "pwrite64",
+    "copy_file_range",
+    "fsync",
+    "fdatasync",
 ];
 
 pub fn no_power_cut_loses_what_was_acknowledged() {
@@ -74,12 +65,8 @@ pub fn no_power_cut_loses_what_was_acknowledged() {
     let mut controls: BTreeMap<String, bool> = BTreeMap::new();
     let only = std::env::var("HYPEMAN_CRASH_SCENE").ok();
     for scene in SCENES.iter().filter(|scene| only.as_deref().is_none_or(|only| only == scene.name)) {
-        let found = replay(scene.name, each, seed);
-        report.tried("crash states replayed", found.replayed);
-        report.tried("distinct states opened and judged", found.judged);
-        for failure in &found.failures {
-            report.failure(format!("{}: {failure}", scene.name));
-        }
+        let found = replay(&Recording::make(scene.name), scene.name, each, seed, Some(&controls));
+        found.tell(scene.name, &mut report);
         for (control, caught) in found.controls {
             *controls.entry(control).or_default() |= caught;
         }
@@ -87,14 +74,61 @@ pub fn no_power_cut_loses_what_was_acknowledged() {
     for (control, caught) in controls {
         report.control(&control, caught);
     }
-    let vendor = replay("vendor", 500, seed);
+    if only.as_deref().is_none_or(|only| only == RECOVER.name) {
+        recover_from_anything(&mut report, seed);
+    }
+    let vendor = replay(&Recording::make("vendor"), "vendor", 500, seed, None);
     report.control("the vendor's order: write, rename, unlink, and no flush", vendor.failure_count > 0);
     report.finish();
 }
 
-/// Records the scene `name` and replays states of it, on all processors.
-fn replay(name: &str, states: u64, seed: u64) -> Found {
-    let recording = Recording::make(name);
+impl Found {
+    fn tell(&self, scene: &str, report: &mut Report) {
+        report.tried("crash states replayed", self.replayed);
+        report.tried("distinct states opened and judged", self.judged);
+        for failure in &self.failures {
+            report.failure(format!("{scene}: {failure}"));
+        }
+    }
+}
+
+/// Replays states of the recovery from hosts that were killed at calls chosen at random.
+fn recover_from_anything(report: &mut Report, seed: u64) {
+    let mut random = Random(seed);
+    // The socket of a VMM that was killed with its host is no part of what is replayed.
+    let is_host = |scene: &&Scene| matches!(scene.before, Before::Made(_)) && scene.name != "create-live";
+    let hosts: Vec<_> = SCENES.iter().filter(is_host).collect();
+    let count = if is_long() { 300 } else { 12 };
+    report.at_least(RECOVERED, count);
+    while report.count(RECOVERED) < count {
+        let host = hosts[random.below(hosts.len())].name;
+        let place = scratch();
+        prepare(host, &place.path().join("before"));
+        let mut points = points(host, &place.path().join("before"), place.path());
+        points.retain(|(call, _)| CHANGES.contains(&call.as_str()));
+        let (call, time) = &points[random.below(points.len())];
+        // Which of its threads makes how many of them differs, too.
+        let killed = Killed { host, call, time: *time };
+        let Some(recording) = Recording::of(RECOVER.name, Some(killed)) else { continue };
+        let found = replay(&recording, RECOVER.name, 200, seed, None);
+        found.tell(&format!("recovery from {host}, killed at {call} number {time}"), report);
+        report.tried(RECOVERED, 1);
+    }
+}
+
+/// Replays states of `recording`, of the scene `name`, on all processors. Of `controls`, those that were caught are not
+/// tried again; without any, none is tried.
+fn replay(
+    recording: &Recording,
+    name: &str,
+    states: u64,
+    seed: u64,
+    controls: Option<&BTreeMap<String, bool>>,
+) -> Found {
+    let caught = controls
+        .map(|all| all.iter().filter(|(_, caught)| **caught).map(|(name, _)| name).collect::<Vec<_>>());
+    let caught = serde_json::to_string(&caught).expect("names are JSON");
+    fs::write(recording.path().join(CAUGHT), caught).unwrap();
     let workers = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let path = recording.path().display();
     let children: Vec<_> = (0..workers)
@@ -119,29 +153,23 @@ fn replay(name: &str, states: u64, seed: u64) -> Found {
 
 /// A role: the worker `number` of some.
 pub fn work(parts: &[&str]) {
-    let [name, directory, number, of, states, seed] = parts else { panic!("a worker has six words") };
+    let [scene_name, directory, number, of, states, seed] = parts else { panic!("a worker has six words") };
     let parse = |word: &str| word.parse().expect("a number");
     let share = Share { number: parse(number), of: parse(of), states: parse(states), seed: parse(seed) };
     let disk = load(Path::new(directory));
     let place = scratch();
     let mut found = Found::default();
     explore(&disk, share, place.path(), &mut found);
-    let mut names: BTreeMap<&str, u32> = BTreeMap::new();
-    let flushes = (0..disk.ops.len()).filter(|at| matches!(disk.ops[*at], Op::Flush { .. }));
-    for (count, at) in flushes.enumerate() {
-        let times = names.entry(&disk.names[at]).or_default();
-        *times += 1;
-        let name = format!("{}, {times}", disk.names[at]);
-        let is_needless = NEEDLESS.iter().any(|needless| name.starts_with(needless));
-        if count as u64 % share.of == share.number && !is_needless {
-            found.controls.insert(format!("without {name}"), is_missed(&disk, at, place.path()));
-        }
-    }
-    let orders = ORDERS.iter().filter(|order| order.0 == *name);
-    for (count, (_, what, before)) in orders.enumerate() {
+    let caught = fs::read_to_string(Path::new(directory).join(CAUGHT)).unwrap();
+    let caught: Option<Vec<String>> = serde_json::from_str(&caught).expect("names are JSON");
+    let controls = caught.map_or_else(Vec::new, |caught| {
+        let mut controls = controls::of(&disk, scene_name);
+        controls.retain(|(name, _)| !caught.contains(name));
+        controls
+    });
+    for (count, (name, control)) in controls.into_iter().enumerate() {
         if count as u64 % share.of == share.number {
-            let name = format!("{what} before {before}");
-            found.controls.insert(name, is_order_missed(&disk, what, before, place.path()));
+            found.controls.insert(name, control.is_missed(&disk, place.path()));
         }
     }
     println_json(&found);
@@ -152,12 +180,19 @@ fn println_json(found: &Found) {
     println!("{}", serde_json::to_string(found).expect("what was found is JSON"));
 }
 
+/// The first operation of the scene itself: before it are the marks of what was there, and what a killed host did, which is
+/// a scene of its own.
+pub fn begin(disk: &Disk) -> usize {
+    let is_recovering = |op: &Op| matches!(op, Op::Mark(Mark::Recovering));
+    let before = || disk.names.iter().take_while(|name| name.starts_with("before")).count();
+    disk.ops.iter().position(is_recovering).unwrap_or_else(before)
+}
+
 /// Replays states: at each moment all that was done, only what is sure, and between these whatever chance leaves.
-fn explore(disk: &Disk, share: Share, place: &Path, found: &mut Found) {
+pub fn explore(disk: &Disk, share: Share, place: &Path, found: &mut Found) {
     let sure = disk.sure_from();
     let mut seen = HashSet::new();
-    // Before that are only the marks of what was there before.
-    let first = disk.names.iter().take_while(|name| name.starts_with("before")).count();
+    let first = begin(disk);
     let moments = disk.ops.len() + 1 - first;
     for number in (share.number..share.states).step_by(usize::try_from(share.of).expect("a few")) {
         // Its own, so that a worker knows a state without those before it.
@@ -191,57 +226,9 @@ fn explore(disk: &Disk, share: Share, place: &Path, found: &mut Found) {
     }
 }
 
-/// Tells whether anything goes wrong when the flush `at` was never made: only what it alone made sure is lost then.
-fn is_missed(disk: &Disk, at: usize, place: &Path) -> bool {
-    let mut without = disk.clone();
-    if let Op::Flush { covers, .. } = &mut without.ops[at] {
-        *covers = 0;
-    }
-    let (before, after) = (disk.sure_from(), without.sure_from());
-    let mut seen = HashSet::new();
-    for end in at + 1..=disk.ops.len() {
-        let at_risk: Vec<_> = (0..end).filter(|op| before[*op] <= end && after[*op] > end).collect();
-        // All of it is lost, or its end, or its beginning.
-        let part = |from: usize, to: usize| at_risk[from..to].to_vec();
-        let halves = (0..=at_risk.len()).flat_map(|cut| [part(cut, at_risk.len()), part(0, cut)]);
-        for lost in halves.filter(|lost| !lost.is_empty()) {
-            let state = without.crash(&after, end, Chance { names: 256, data: 256, seed: 1 }, Some(&lost));
-            let marks = disk.ops[..end].iter().filter(|op| matches!(op, Op::Mark(_))).count();
-            if seen.insert((state.hash, marks)) && judge(disk, end, &state, place).is_err() {
-                return true;
-            }
-        }
-    }
-    false
-}
-
-/// Tells whether anything goes wrong when the operation `what` comes right before the first `before`.
-fn is_order_missed(disk: &Disk, what: &str, before: &str, place: &Path) -> bool {
-    let find = |word: &str| disk.names.iter().position(|name| name.contains(word));
-    let from = find(what).unwrap_or_else(|| panic!("there is no step {what} in {:#?}", disk.names));
-    let to = find(before).unwrap_or_else(|| panic!("there is no step {before} in {:#?}", disk.names));
-    assert!(to < from, "{what} comes before {before}");
-    let mut moved = disk.clone();
-    let op = moved.ops.remove(from);
-    let name = moved.names.remove(from);
-    moved.ops.insert(to, op);
-    moved.names.insert(to, name);
-    for op in &mut moved.ops {
-        if let Op::Flush { covers, .. } = op
-            && (to + 1..=from).contains(covers)
-        {
-            *covers += 1;
-        }
-    }
-    let share = Share { number: 0, of: 1, states: 8 * moved.ops.len() as u64, seed: 1 };
-    let mut found = Found::default();
-    explore(&moved, share, place, &mut found);
-    found.failure_count > 0
-}
-
 /// Lays `state` out in `place`, and asks whether it keeps what was promised in the first `end` operations.
 #[allow(clippy::disallowed_methods, reason = "this process is a worker, and its scene is where it works")]
-fn judge(disk: &Disk, end: usize, state: &State, place: &Path) -> Result<(), String> {
+pub fn judge(disk: &Disk, end: usize, state: &State, place: &Path) -> Result<(), String> {
     let promises = Promises::of(disk.ops[..end].iter().filter_map(|op| match op {
         Op::Mark(mark) => Some(mark),
         _ => None,
@@ -262,10 +249,22 @@ fn lay_out(state: &State, root: &Path) {
     lay_out_one(state, ROOT, root, &mut numbers, &mut notes);
     for (path, ino) in notes {
         if let Node::File(content) = &state.nodes[ino] {
-            let real = |ino: Ino| numbers.get(&ino).copied().unwrap_or(0);
+            let real = |ino: Ino, before: &str| {
+                let living = if numbers.contains_key(&ino) { Some(ino) } else { heir(state, ino, before) };
+                living.and_then(|ino| numbers.get(&ino)).copied().unwrap_or(0)
+            };
             fs::write(path, with_inodes(content, real)).unwrap();
         }
     }
+}
+
+/// Who has the number of the inode `ino`, which is no more: file systems give it to the next that is made, which may be
+/// what lies in the target of a journal's exchange now. `before` is what the journal says before the number.
+fn heir(state: &State, ino: Ino, before: &str) -> Option<Ino> {
+    let last = |key: &str| before.rsplit_once(&format!("\"{key}\": \""))?.1.split('"').next();
+    let directory = last("parent")?.strip_prefix(SCENE)?;
+    let found = Disk::find(&state.nodes, ROOT, &format!("{directory}/{}", last("target")?));
+    found.filter(|found| *found > ino)
 }
 
 fn lay_out_one(

@@ -25,7 +25,8 @@ fn stand_in(ino: Ino) -> String {
 }
 
 /// Puts the real numbers in the place of their stand-ins. They are as long, with spaces behind them, which JSON allows.
-pub fn with_inodes(content: &[u8], real: impl Fn(Ino) -> u64) -> Vec<u8> {
+/// `real` is told what of the note is before each.
+pub fn with_inodes(content: &[u8], real: impl Fn(Ino, &str) -> u64) -> Vec<u8> {
     let mut content = content.to_vec();
     let key = INODE_TOKEN.as_bytes();
     let mut at = 0;
@@ -35,7 +36,8 @@ pub fn with_inodes(content: &[u8], real: impl Fn(Ino) -> u64) -> Vec<u8> {
         let start = at + found + INODE_KEY.len();
         let Some(token) = content.get(start + 1..start + INODE_DIGITS) else { break };
         if let Some(ino) = std::str::from_utf8(token).ok().and_then(|digits| digits.parse().ok()) {
-            let number = format!("{:<width$}", real(ino), width = INODE_DIGITS);
+            let before = String::from_utf8_lossy(&content[..start]);
+            let number = format!("{:<width$}", real(ino, &before), width = INODE_DIGITS);
             content[start..start + INODE_DIGITS].copy_from_slice(number.as_bytes());
         }
         at = start;
@@ -73,8 +75,8 @@ pub fn read_tree(root: &Path) -> (Vec<Node>, HashMap<u64, Ino>) {
     (nodes, real)
 }
 
-/// Reads what strace wrote of a program that worked in `root`, which held `base` before.
-pub fn parse(text: &str, root: &Path, base: &Path, inodes: &str) -> Disk {
+/// Reads what strace wrote of programs that worked in `root` one after the other; it held `base` before.
+pub fn parse(texts: impl Iterator<Item = String>, root: &Path, base: &Path, inodes: &str) -> Disk {
     let (nodes, _) = read_tree(base);
     // The copy has other inodes than what was worked on.
     let mut real = HashMap::new();
@@ -86,30 +88,7 @@ pub fn parse(text: &str, root: &Path, base: &Path, inodes: &str) -> Disk {
     let disk = Disk { nodes: nodes.clone(), ops: Vec::new(), names: Vec::new() };
     let root = root.to_str().expect("paths are text").to_owned();
     let mut parser = Parser { disk, now: nodes, root, files: HashMap::new(), real, phase: String::new() };
-    let mut unfinished: HashMap<&str, (String, usize)> = HashMap::new();
-    for line in text.lines() {
-        let Some((pid, call)) = line.split_once(' ') else { continue };
-        let call = call.trim_start();
-        if call.starts_with("+++") || call.starts_with("---") {
-            continue;
-        }
-        if let Some(begun) = call.strip_suffix(" <unfinished ...>") {
-            if begun.starts_with("close(") {
-                // Its number is free at once: another thread may be given it before this one is seen to return.
-                parser.call(&format!("{begun}) = 0"), parser.disk.ops.len());
-            }
-            unfinished.insert(pid, (begun.to_owned(), parser.disk.ops.len()));
-        } else if let Some(rest) = call.strip_prefix("<... ") {
-            let rest = rest.split_once("resumed>").expect("a resumed call").1;
-            let (begun, covers) = unfinished.remove(pid).expect("it had begun");
-            if !begun.starts_with("close(") {
-                parser.call(&format!("{begun}{rest}"), covers);
-            }
-        } else {
-            let covers = parser.disk.ops.len();
-            parser.call(call, covers);
-        }
-    }
+    texts.for_each(|text| parser.program(&text));
     for (at, node) in parser.disk.nodes.iter_mut().enumerate() {
         if let Node::File(content) = node {
             *content = Rc::new(with_stand_ins(content, &parser.real));
@@ -158,6 +137,35 @@ struct Parser {
 }
 
 impl Parser {
+    /// All calls of a program, which begins with nothing open.
+    fn program(&mut self, text: &str) {
+        self.files.clear();
+        let mut unfinished: HashMap<&str, (String, usize)> = HashMap::new();
+        for line in text.lines() {
+            let Some((pid, call)) = line.split_once(' ') else { continue };
+            let call = call.trim_start();
+            if call.starts_with("+++") || call.starts_with("---") {
+                continue;
+            }
+            if let Some(begun) = call.strip_suffix(" <unfinished ...>") {
+                if begun.starts_with("close(") {
+                    // Its number is free at once: another thread may be given it before this one is seen to return.
+                    self.call(&format!("{begun}) = 0"), self.disk.ops.len());
+                }
+                unfinished.insert(pid, (begun.to_owned(), self.disk.ops.len()));
+            } else if let Some(rest) = call.strip_prefix("<... ") {
+                let rest = rest.split_once("resumed>").expect("a resumed call").1;
+                let (begun, covers) = unfinished.remove(pid).expect("it had begun");
+                if !begun.starts_with("close(") {
+                    self.call(&format!("{begun}{rest}"), covers);
+                }
+            } else {
+                let covers = self.disk.ops.len();
+                self.call(call, covers);
+            }
+        }
+    }
+
     fn call(&mut self, call: &str, covers: usize) {
         let (name, rest) = call.split_once('(').expect("a call has arguments");
         let Some((arguments, result)) = rest.rsplit_once(" = ") else { return };
@@ -395,7 +403,9 @@ fn anonymous(path: &str) -> String {
     let mut words = Vec::new();
     for word in path.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
         let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-        let is_id = bare.len() == 24 || bare.len() == 64;
+        // Of a file without a name its inode is told.
+        let is_inode = words.last().is_some_and(|last: &String| last.ends_with('#'));
+        let is_id = bare.len() == 24 || bare.len() == 64 || is_inode;
         words.push(if is_id { word.replacen(bare, "*", 1) } else { word.to_owned() });
     }
     words.concat()

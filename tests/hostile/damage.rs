@@ -1,5 +1,8 @@
-//! Damage: a bit that turned, a file that was cut. `verify` finds each, and neither a restore nor a read of memory
-//! gives out a wrong byte.
+//! Damage: a bit that turned, a file that was cut. `verify` finds each, and neither a restore nor a read of memory nor a
+//! pager gives out a wrong byte.
+
+mod guest;
+mod larger;
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -7,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use hypeman_core::{Call, Hypeman, Kind, RestoreSnapshot, SnapshotFilter};
 use hypeman_tests::report::{Report, is_long, seed};
+
+pub use larger::larger_store;
 
 use crate::scene::{Random, directory, files, open, scratch, snapshot, standby_vm};
 
@@ -155,68 +160,6 @@ pub fn small_store() -> Result<(), String> {
     }
     report.at_least("damages", if is_long() { 60_000 } else { 8_000 });
     report.at_least("damages restored", if is_long() { 60_000 } else { 150 });
-    report.finish();
-    Ok(())
-}
-
-pub fn larger_store() -> Result<(), String> {
-    let seed = seed(2);
-    let mut report = Report::new("damage-large", seed);
-    let mut random = Random::new(seed);
-    let temp = scratch();
-    let hm = open(&temp.path().join("data")).unwrap();
-    let mut memory = vec![0; 200 << 10];
-    memory[..60 << 10].iter_mut().enumerate().for_each(|(i, byte)| *byte = (i / 5) as u8);
-    memory[150 << 10..].iter_mut().for_each(|byte| *byte = random.next() as u8);
-    let vm = temp.path().join("web");
-    standby_vm(&hm, "web", &vm, &memory[..40 << 10], &memory);
-    let mut targets = Vec::new();
-    for n in 0..12 {
-        let made = snapshot(&hm, "web", None, [None, Some("zstd"), Some("lz4")][n % 3]);
-        let directory = directory(&hm, &made.id);
-        for (name, whole) in files(&directory) {
-            let target = Target {
-                id: made.id.clone(),
-                directory: directory.clone(),
-                vm: vm.clone(),
-                memory: memory.clone(),
-            };
-            targets.push((target, name, whole));
-        }
-    }
-    let flips = if is_long() { 100_000 } else { 1_200 };
-    for n in 0..flips {
-        let (target, name, whole) = &targets[random.below(targets.len())];
-        let damage = match random.below(8) {
-            0 => Damage::Cut(random.below(whole.len())),
-            _ => Damage::Flip(random.below(whole.len() * 8)),
-        };
-        let path = target.directory.join(name);
-        with_damage(&path, whole, damage, || {
-            let told = format!("{}: {damage:?}", path.display());
-            if is_good(&hm, &target.id) {
-                report.failure(format!("{told}: not found"));
-            }
-            if name.starts_with("guest")
-                && let Err(why) = reads_no_wrong_byte(&hm, target)
-            {
-                report.failure(format!("{told}: {why}"));
-            }
-            let other = &targets[random.below(targets.len())].0.id;
-            if n % 16 == 0 && *other != target.id {
-                report.tried("false alarms looked for", 1);
-                if !is_good(&hm, other) {
-                    report.failure(format!("{told}: a false alarm about {other}"));
-                }
-            }
-        });
-        report.tried("random damages", 1);
-    }
-    let (target, name, whole) = &targets[0];
-    let looked =
-        with_damage(&target.directory.join(name), whole, Damage::Flip(0), || is_good(&hm, &target.id));
-    report.control("a flip in the first bit of the first file", !looked);
-    report.at_least("random damages", flips);
     report.finish();
     Ok(())
 }

@@ -13,6 +13,7 @@ mod processes;
 mod reflinks;
 mod replay;
 mod scene;
+mod umask;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ const TOGETHER: &[Story] = &[
     ("a_small_tmpfs_without_space_or_inodes_loses_nothing", disks::tmpfs),
     ("calls_of_the_c_abi_in_any_order_break_no_promise", calls::any_order),
     ("a_hostile_store_is_borne_by_every_language", corpus::every_language),
+    ("what_is_made_is_its_owners_alone_whatever_the_umask", umask::every_mode),
     ("every_saved_input_of_the_fuzz_targets_is_borne", replay::every_input),
     ("every_promise_names_a_test_that_exists", guarantees::every_line),
 ];
@@ -47,7 +49,8 @@ const ALONE: &[Story] = &[
 ];
 
 fn main() -> ExitCode {
-    if faults::plays_a_part() || processes::plays_a_part() || corpus::plays_a_part() {
+    if faults::plays_a_part() || processes::plays_a_part() || corpus::plays_a_part() || umask::plays_a_part()
+    {
         return ExitCode::SUCCESS;
     }
     let mut arguments = Arguments::from_args();

@@ -1,5 +1,7 @@
 //! Eight processes in three languages at random operations on one store, killed at random, half of them with clocks
-//! that are ten years off. And how soon the dead owner of a turn, or of a job, is noticed.
+//! that are ten years off. And how soon the dead owner of a job is noticed.
+
+mod dead_owner;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,19 +11,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use hypeman_core::{
-    Call, CompressionConfig, CompressionState, CreateSnapshot, Hypeman, SnapshotFilter, SnapshotKind,
-};
+pub use dead_owner::{dead_owner, plays_a_part};
+use hypeman_core::{Call, Hypeman, SnapshotFilter};
 use hypeman_tests::language::{Language, Runner};
 use hypeman_tests::report::{Report, is_long, seed};
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::disks::skip;
 use crate::scene::{Random, jobs_end, open, scratch, standby_vm};
-
-const ROLE: &str = "HYPEMAN_HOSTILE_OWNER";
 
 /// There are at least so many kills, and snapshots made.
 const KILLS: u64 = 12;
@@ -53,10 +49,7 @@ pub fn eight() -> Result<(), String> {
     if programs.is_empty() {
         return skip("eight_processes", "languages", "HYPEMAN_CONFORMANCE_LANGS leaves them out");
     }
-    let has_faketime = Command::new("faketime").arg("--version").output().is_ok();
-    if !has_faketime {
-        skip("eight_processes with wrong clocks", "faketime", "there is no faketime")?;
-    }
+    let has_faketime = has_faketime("eight_processes with wrong clocks")?;
     let (tell, told) = mpsc::channel::<String>();
     let start = |language: usize, random: &mut Random| -> Result<Worker, String> {
         let clock = match random.below(4) {
@@ -141,6 +134,15 @@ pub fn eight() -> Result<(), String> {
     Ok(())
 }
 
+/// Tells whether clocks can be wrong here. Where not, that is said of `story`.
+fn has_faketime(story: &str) -> Result<bool, String> {
+    let is_there = Command::new("faketime").arg("--version").output().is_ok();
+    if !is_there {
+        skip(story, "faketime", "there is no faketime")?;
+    }
+    Ok(is_there)
+}
+
 /// Kills a process, and removes what a wrong clock leaves of one that was killed.
 fn end(process: &mut Child) -> Result<(), String> {
     process.kill().and_then(|()| process.wait()).map_err(|e| e.to_string())?;
@@ -178,107 +180,4 @@ fn twin(data: &Path, id: &str) -> bool {
     let at = data.join("snapshots").join(id);
     fs::create_dir_all(at.join("guest")).is_ok()
         && fs::write(at.join("snapshot.json"), record.replace("ID", id)).is_ok()
-}
-
-/// Is an owner that will be killed, if that is what this process is for.
-pub fn plays_a_part() -> bool {
-    let Ok(data) = std::env::var(ROLE) else { return false };
-    let hm = Hypeman::open(data).unwrap();
-    let request = CreateSnapshot {
-        compression: Some(CompressionConfig::with("zstd", Some(19))),
-        ..CreateSnapshot::new(SnapshotKind::Standby)
-    };
-    let made = hm.instances().snapshots().create("vm", &request, Call::default()).unwrap();
-    use std::io::Write;
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", made.id).unwrap();
-    drop(stdout);
-    let _ = hm.snapshots().wait(&made.id, Call::default());
-    true
-}
-
-/// Tells whether someone holds the job of a snapshot, without getting in anyone's way.
-fn has_owner(data: &Path, id: &str) -> Result<bool, String> {
-    let path = data.join(format!("snapshots/.libhypeman/locks/{id}.snapshot"));
-    let file = fs::File::open(path).map_err(|e| e.to_string())?;
-    let mut probe = nix::libc::flock {
-        l_type: nix::libc::F_RDLCK as i16,
-        l_whence: nix::libc::SEEK_SET as i16,
-        l_start: 0,
-        l_len: 1,
-        l_pid: 0,
-    };
-    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut probe)).map_err(|e| e.to_string())?;
-    Ok(probe.l_type != nix::libc::F_UNLCK as i16)
-}
-
-pub fn dead_owner() -> Result<(), String> {
-    let mut report = Report::new("dead-owner", 6);
-    let mut random = Random::new(6);
-    let temp = scratch();
-    let data = temp.path().join("data");
-    let hm = open(&data).unwrap();
-    let memory: Vec<u8> =
-        (0..4 << 20).map(|n: u32| if n.is_multiple_of(3) { random.next() as u8 } else { n as u8 }).collect();
-    standby_vm(&hm, "vm", &temp.path().join("vm"), b"disk", &memory);
-    hm.close();
-    let clocks: &[Option<&str>] = if Command::new("faketime").arg("--version").output().is_ok() {
-        &[None, Some("+10y"), Some("-10y")]
-    } else {
-        &[None]
-    };
-    let mut fastest = Duration::MAX;
-    for clock in clocks {
-        let program = Runner::program(&std::env::current_exe().unwrap());
-        let mut command = program.command(*clock);
-        command.env(ROLE, &data).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut owner = command.spawn().map_err(|e| e.to_string())?;
-        let mut id = String::new();
-        BufReader::new(owner.stdout.take().unwrap()).read_line(&mut id).map_err(|e| e.to_string())?;
-        let id = id.trim().to_owned();
-        // While its owner lives, no opener touches the job.
-        let beside = open(&data).map_err(|e| e.to_string())?;
-        let state = beside.snapshots().get(&id).map_err(|e| e.to_string())?.compression_state;
-        if state != Some(CompressionState::Compressing) {
-            report.failure(format!("the owner was done too soon: {state:?}"));
-        }
-        // One that only sleeps holds it all the same.
-        kill(Pid::from_raw(owner.id() as i32), Signal::SIGSTOP).map_err(|e| e.to_string())?;
-        let mut was_touched = false;
-        let call = Call::default().timeout(Duration::from_millis(300)).progress(|progress| {
-            was_touched |= progress.bytes_total > 0;
-            std::ops::ControlFlow::Continue(())
-        });
-        let waited = beside.snapshots().wait(&id, call).map_err(|error| error.kind());
-        let is_left_alone = waited == Err(hypeman_core::Kind::Timeout) && !was_touched;
-        report.control(
-            &format!("an owner that only sleeps, clock {}", clock.unwrap_or("right")),
-            is_left_alone,
-        );
-        beside.close();
-        end(&mut owner)?;
-        let killed = Instant::now();
-        let next = open(&data).map_err(|e| e.to_string())?;
-        while !has_owner(&data, &id)? && killed.elapsed() < Duration::from_secs(20) {
-            std::thread::yield_now();
-        }
-        fastest = fastest.min(killed.elapsed());
-        let call = Call::default().timeout(Duration::from_secs(300));
-        let done = next.snapshots().wait(&id, call).map_err(|e| e.to_string())?;
-        if done.compression_state != Some(CompressionState::Compressed) {
-            report.failure(format!("{id}: {:?}", done.compression_state));
-        }
-        report.tried("dead owners", 1);
-        next.snapshots().delete(&id).map_err(|e| e.to_string())?;
-        next.close();
-    }
-    if fastest > Duration::from_millis(50) {
-        report.failure(format!("the fastest pick-up took {fastest:?}"));
-    }
-    report.tried(
-        "microseconds until the fastest pick-up",
-        u64::try_from(fastest.as_micros()).unwrap_or(u64::MAX),
-    );
-    report.finish();
-    Ok(())
 }

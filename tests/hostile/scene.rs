@@ -1,6 +1,8 @@
 //! Where the harnesses play: a data directory in memory, and instances that need no VMM.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,12 +24,16 @@ pub fn open(data: &Path) -> hypeman_core::Result<Hypeman> {
 
 /// An instance in Standby called `name` in `directory`, with a disk and `memory`.
 pub fn standby_vm(hm: &Hypeman, name: &str, directory: &Path, disk: &[u8], memory: &[u8]) {
+    standby_vm_as(hm, RegisterInstance::new(name, "qemu"), directory, disk, memory);
+}
+
+/// As [`standby_vm`], registered as `request` says.
+pub fn standby_vm_as(hm: &Hypeman, request: RegisterInstance, directory: &Path, disk: &[u8], memory: &[u8]) {
     let image = directory.join("snapshots/snapshot-latest");
     fs::create_dir_all(&image).unwrap();
     fs::write(directory.join("overlay.raw"), disk).unwrap();
     fs::write(image.join("memory"), memory).unwrap();
-    let request =
-        RegisterInstance { directory: Some(directory.to_owned()), ..RegisterInstance::new(name, "qemu") };
+    let request = RegisterInstance { directory: Some(directory.to_owned()), ..request };
     hm.instances().register(&request).unwrap();
 }
 
@@ -77,6 +83,40 @@ pub fn files(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         }
     }
     found.sort();
+    found
+}
+
+/// The inodes of all that is beneath `path`.
+pub fn inodes(path: &Path) -> BTreeSet<u64> {
+    everything(path).iter().map(|(_, metadata)| metadata.ino()).collect()
+}
+
+/// What is there for others than its owner beneath `path`, and was not `known`. A link has no mode that says anything.
+pub fn open_to_others(path: &Path, known: &BTreeSet<u64>) -> Vec<PathBuf> {
+    let all = everything(path).into_iter();
+    let open = all.filter(|(_, metadata)| {
+        !metadata.is_symlink() && metadata.mode() & 0o077 != 0 && !known.contains(&metadata.ino())
+    });
+    open.map(|(path, _)| path).collect()
+}
+
+/// Has `path` and all beneath it for its owner alone, as a host that cares has its instances.
+pub fn close_to_others(path: &Path) {
+    for (path, metadata) in everything(path).into_iter().filter(|(_, metadata)| !metadata.is_symlink()) {
+        fs::set_permissions(path, Permissions::from_mode(metadata.mode() & 0o700)).unwrap();
+    }
+}
+
+/// `path` and all beneath it.
+fn everything(path: &Path) -> Vec<(PathBuf, Metadata)> {
+    let (mut found, mut todo) = (Vec::new(), vec![path.to_owned()]);
+    while let Some(path) = todo.pop() {
+        let metadata = path.symlink_metadata().unwrap();
+        if metadata.is_dir() {
+            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        found.push((path, metadata));
+    }
     found
 }
 

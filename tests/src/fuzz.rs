@@ -3,6 +3,8 @@
 //!
 //! `fuzz/` runs these under cargo-fuzz; its corpus is replayed by the tests of `hostile/`.
 
+mod migration;
+
 use std::cell::{OnceCell, RefCell};
 use std::fs;
 use std::io::{IoSlice, Read, Write};
@@ -16,8 +18,8 @@ use std::thread;
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, CreateSnapshot, Hypeman, Options, Pager, RegisterInstance, ServeMemory, SnapshotFilter,
-    SnapshotKind,
+    Call, CompressionConfig, CreateSnapshot, Hypeman, Options, Pager, RegisterInstance, ServeMemory,
+    SnapshotFilter, SnapshotKind,
 };
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use twox_hash::XxHash3_64;
@@ -35,6 +37,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("qmp", |input| vmm(input, "qemu")),
     ("http", |input| vmm(input, "cloud-hypervisor")),
     ("http_firecracker", |input| vmm(input, "firecracker")),
+    ("http_vz", |input| vmm(input, "vz")),
+    ("migration", migrated),
     ("handshake", handshake),
 ];
 
@@ -45,7 +49,7 @@ pub fn run(name: &str, input: &[u8]) {
 }
 
 /// Where inputs for the VMM of each hypervisor go.
-type Answers = [(&'static str, Sender<Vec<u8>>); 3];
+type Answers = [(&'static str, Sender<Vec<u8>>); 4];
 
 /// A good snapshot, whose parts are replaced by inputs.
 struct Scene {
@@ -57,6 +61,8 @@ struct Scene {
     record: Vec<u8>,
     /// VMMs that answer with the input, by hypervisor. Made when one is wanted: whoever lists instances asks each.
     answers: OnceCell<Answers>,
+    /// Hands over its VM to a handle that takes its memory.
+    migrating: OnceCell<(Hypeman, Sender<Vec<u8>>)>,
     /// Serves the memory of another snapshot, where that can be done.
     pager: Option<Pager>,
 }
@@ -98,11 +104,27 @@ fn prepare() -> Scene {
     let guests = data.join("guests/server1");
     fs::create_dir_all(&guests).unwrap();
     let record = fs::read(directory.join("snapshot.json")).unwrap();
-    Scene { temp, hm, id, directory, guests, record, answers: OnceCell::new(), pager }
+    let (answers, migrating) = (OnceCell::new(), OnceCell::new());
+    Scene { temp, hm, id, directory, guests, record, answers, migrating, pager }
+}
+
+fn migrating(temp: &Path) -> (Hypeman, Sender<Vec<u8>>) {
+    let options = Options { threads: NonZeroUsize::new(1), offload_memory: true, ..Options::default() };
+    let hm = Hypeman::open_with(temp.join("given"), options).unwrap();
+    let socket = temp.join("migrating");
+    let says = migration::listen(&socket);
+    let request = RegisterInstance {
+        api_socket: Some(socket),
+        directory: Some(temp.join("vm")),
+        compression: Some(CompressionConfig::with("lz4", Some(1))),
+        ..RegisterInstance::new("migrating", "cloud-hypervisor")
+    };
+    hm.instances().register(&request).unwrap();
+    (hm, says)
 }
 
 fn answering(temp: &Path, hm: &Hypeman) -> Answers {
-    ["qemu", "cloud-hypervisor", "firecracker"].map(|hypervisor| {
+    ["qemu", "cloud-hypervisor", "firecracker", "vz"].map(|hypervisor| {
         let socket = temp.join(hypervisor);
         let answer = listen(&socket);
         let request = RegisterInstance {
@@ -204,6 +226,19 @@ fn vmm(input: &[u8], hypervisor: &str) {
         let request = CreateSnapshot::new(SnapshotKind::Standby);
         let call = Call::default().timeout(Duration::from_millis(200));
         let _ = hm.instances().snapshots().create(&format!("live-{hypervisor}"), &request, call);
+    });
+}
+
+/// What a cloud-hypervisor asks of the destination of a migration.
+fn migrated(input: &[u8]) {
+    with_scene(|Scene { temp, migrating: made, .. }| {
+        let (hm, says) = made.get_or_init(|| migrating(temp.path()));
+        says.send(input.to_owned()).unwrap();
+        let request = CreateSnapshot::new(SnapshotKind::Standby);
+        let call = Call::default().timeout(Duration::from_millis(200));
+        if let Ok(made) = hm.instances().snapshots().create("migrating", &request, call) {
+            let _ = hm.snapshots().delete(&made.id);
+        }
     });
 }
 

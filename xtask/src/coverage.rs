@@ -1,6 +1,6 @@
-//! `cargo xtask coverage`: which lines and branches of the code that must not fail are gone through by the tests of `core`
-//! and by those fault harnesses that play in processes of their own: the store, recovery, verification and the resolution
-//! of paths.
+//! `cargo xtask coverage`: which lines and branches of the code that must not fail are gone through by the tests of `core`,
+//! the conformance cases in Rust, and those fault harnesses that play in processes of their own: the store, recovery,
+//! verification and the resolution of paths.
 
 use std::env::consts::EXE_SUFFIX;
 use std::fs;
@@ -15,6 +15,7 @@ const LOOKED_AT: [&str; 5] =
 
 const CORE: [&str; 3] = ["--package=hypeman-core", "--lib", "--tests"];
 const HARNESSES: [&str; 3] = ["--package=hypeman-tests", "--test=crash", "--test=hostile"];
+const CONFORMANCE: [&str; 2] = ["--package=hypeman-tests", "--test=conformance"];
 
 /// Harnesses that go through nothing that the others do not, at a price, or need the bindings.
 const LEFT_OUT: [&str; 8] = [
@@ -30,6 +31,7 @@ const LEFT_OUT: [&str; 8] = [
 
 /// Branches are counted by nightly only.
 const TOOLCHAIN: &str = "nightly";
+const COMPONENT: &str = "llvm-tools";
 
 /// Runs the tests of core, and prints and keeps the report in `target/reports/coverage.txt`.
 pub fn coverage() -> Result<()> {
@@ -37,7 +39,7 @@ pub fn coverage() -> Result<()> {
     let profiles = directory.join("profiles");
     let _ = fs::remove_dir_all(&profiles);
     fs::create_dir_all(&profiles)?;
-    program("rustup").args(["component", "add", "llvm-tools", "--toolchain", TOOLCHAIN]).run()?;
+    needs_component()?;
     let tests = |which: &[&str], more: &[&str]| {
         let mut command = program("rustup");
         command.args(["run", TOOLCHAIN, "cargo", "test"]).args(which).args(more);
@@ -52,10 +54,14 @@ pub fn coverage() -> Result<()> {
         command
     };
     let messages = ["--no-run", "--message-format=json"];
-    let built = tests(&CORE, &messages).read()? + &tests(&HARNESSES, &messages).read()?;
+    let mut built = String::new();
+    for which in [&CORE[..], &HARNESSES, &CONFORMANCE] {
+        built += &tests(which, &messages).read()?;
+    }
     // What failed tests went through counts, too; that they failed is said in the end.
     let cored = tests(&CORE, &["--quiet", "--no-fail-fast"]).run();
     let harnessed = tests(&HARNESSES, &["--quiet", "--no-fail-fast", "--"]).args(LEFT_OUT).run();
+    let conformed = tests(&CONFORMANCE, &["--quiet"]).env("HYPEMAN_CONFORMANCE_LANGS", "rust").run();
 
     let profile = directory.join("all.profdata");
     // What a killed process leaves may be half a profile.
@@ -74,16 +80,30 @@ pub fn coverage() -> Result<()> {
             report.arg("--object").arg(executable)
         };
     }
+    // Tests go through all of themselves.
+    report.arg("--ignore-filename-regex=/tests(/|\\.rs)");
     report.arg("--sources").args(LOOKED_AT.map(|place| root().join("core/src").join(place)));
     let text = report.read()?;
     let path = target().join("reports/coverage.txt");
     fs::create_dir_all(target().join("reports"))?;
     fs::write(&path, &text)?;
     println!("{text}\n{}", path.display());
-    cored.and(harnessed)
+    cored.and(harnessed).and(conformed)
 }
 
-/// The test programs that cargo says it built.
+/// # Errors
+/// When the compiler or the tools of its LLVM are missing, with what installs them.
+fn needs_component() -> Result<()> {
+    let mut listed = program("rustup");
+    let listed = listed.args(["component", "list", "--installed", "--toolchain", TOOLCHAIN]).read();
+    if listed.is_ok_and(|all| all.lines().any(|line| line.starts_with(COMPONENT))) {
+        return Ok(());
+    }
+    let way = format!("rustup toolchain install {TOOLCHAIN} --component {COMPONENT}");
+    Err(format!("coverage needs the {TOOLCHAIN} compiler with {COMPONENT}; {way}").into())
+}
+
+/// The programs that cargo says it built.
 fn executables(messages: &str) -> Vec<String> {
     let of_line = |line: &str| {
         let (_, rest) = line.split_once("\"executable\":\"")?;

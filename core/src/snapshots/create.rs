@@ -10,7 +10,7 @@ use super::again;
 use super::kept;
 use super::live::{self, Taken};
 use super::plan::{Extent, Plan};
-use super::recover::wake_instance;
+use super::recover::{recover_journal, wake_instance};
 use crate::call::{Call, Phase};
 use crate::error::{Error, Kind, Result};
 use crate::hypeman::Hypeman;
@@ -44,6 +44,8 @@ pub(crate) fn create(
     // One capture of an instance at a time; what was found may have changed while we waited.
     let turn = store.turn(&found.id, call.limit())?;
     wake_instance(store, &found.id)?;
+    // What a restore that was cut off left may be some of both.
+    recover_journal(store, &found.id)?;
     let found = find(store, &found.id)?;
     check_volumes(&found)?;
     let mut stage = Stage::begin(store)?;

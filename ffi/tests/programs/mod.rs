@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"];
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Language {
     C99,
     Cpp17,

@@ -8,17 +8,22 @@ use hypeman_core::{
     RestoreSnapshot, SnapshotKind,
 };
 
-use super::before::{create, named, put_instance, register_a, settled};
+use super::before::{create, named, put, put_instance, register_a, settled};
 use super::place::{MEMORY, VM, bytes, files, open, path, settle};
 use super::{Mark, Say};
 use crate::peer::Peer;
 
 pub(super) fn first_open(say: &mut Say) {
     let hm = open().unwrap();
-    register_a(&hm, say);
-    let id = create(&hm, say, 1, &named("one", SnapshotKind::Stopped));
-    settled(say, &id, false);
+    begin(&hm, say);
     hm.close();
+}
+
+/// The first that is ever asked of a data directory.
+pub(super) fn begin(hm: &Hypeman, say: &mut Say) {
+    register_a(hm, say);
+    let id = create(hm, say, 1, &named("one", SnapshotKind::Stopped));
+    settled(say, &id, false);
 }
 
 pub(super) fn create_stopped(say: &mut Say) {
@@ -135,6 +140,11 @@ pub(super) fn create_live_alone(say: &mut Say) {
 
 pub(super) fn fork(say: &mut Say) {
     let hm = open().unwrap();
+    fork_by(&hm, say);
+    hm.close();
+}
+
+pub(super) fn fork_by(hm: &Hypeman, say: &mut Say) {
     let id = hm.snapshots().list(&hypeman_core::SnapshotFilter::default()).unwrap()[0].id.clone();
     let request = ForkSnapshot {
         directory: Some(path("vms/f")),
@@ -146,23 +156,20 @@ pub(super) fn fork(say: &mut Say) {
     say.say(Mark::Forked);
     hm.instances().unregister("f").unwrap();
     say.say(Mark::Parted);
-    hm.close();
 }
 
-/// Opens, and waits until all is made good that a dead host left. Then the host does something more.
-pub(super) fn recover(say: &mut Say, more: fn(&mut Say)) {
+/// Opens, and waits until all is made good that a dead host left. Then the new host does something more.
+pub(super) fn recover(say: &mut Say, more: fn(&Hypeman, &mut Say)) {
     say.say(Mark::Recovering);
     let hm = open().unwrap();
     settle();
+    more(&hm, say);
     hm.close();
-    more(say);
 }
 
-pub(super) fn create_again(say: &mut Say, kind: SnapshotKind) {
-    let hm = open().unwrap();
-    let id = create(&hm, say, 1, &named("again", kind));
+pub(super) fn create_again(hm: &Hypeman, say: &mut Say, kind: SnapshotKind) {
+    let id = create(hm, say, 1, &named("again", kind));
     settled(say, &id, false);
-    hm.close();
 }
 
 /// Begins a directory for the instance that has nothing of the one before, and flushes all of it.
@@ -170,16 +177,32 @@ pub(super) fn replace_instance(say: &mut Say, content: u8) {
     say.say(Mark::Replacing);
     fs::rename(path("vms/a"), path("vms/old")).unwrap();
     put_instance(content, true);
-    let flush = |below: &str| fs::File::open(path(below)).unwrap().sync_all().unwrap();
-    for (name, _) in files(content, true) {
-        flush(&format!("vms/a/{name}"));
-    }
-    for directory in ["config/deep", "config", "snapshots/snapshot-latest", "snapshots", ""] {
-        flush(&format!("vms/a/{directory}"));
-    }
-    flush("disks/extra.raw");
-    flush("disks");
+    flush_instance("vms/a", "disks/extra.raw");
     fs::remove_dir_all(path("vms/old")).unwrap();
     flush("vms");
     say.say(Mark::Placed { content });
+}
+
+/// Makes by itself what a fork would have made, and flushes all of it.
+pub(super) fn put_fork(say: &mut Say) {
+    say.say(Mark::Replacing);
+    put("vms/f", "disks/f.raw", 1, true);
+    flush_instance("vms/f", "disks/f.raw");
+    flush("vms");
+    say.say(Mark::Parted);
+}
+
+fn flush_instance(directory: &str, disk: &str) {
+    for (name, _) in files(1, true) {
+        flush(&format!("{directory}/{name}"));
+    }
+    for below in ["config/deep", "config", "snapshots/snapshot-latest", "snapshots", ""] {
+        flush(&format!("{directory}/{below}"));
+    }
+    flush(disk);
+    flush("disks");
+}
+
+fn flush(below: &str) {
+    fs::File::open(path(below)).unwrap().sync_all().unwrap();
 }

@@ -1,21 +1,28 @@
 //! What is there before an operation is tried.
 
 use std::fs;
+use std::path::Path;
 
 use hypeman_core::{Call, CompressionConfig, CreateSnapshot, Disk, Hypeman, RegisterInstance, SnapshotKind};
 
-use super::place::{IS_LIVE, VM, extra, files, kind, open, path, settle};
-use super::{Mark, Say, scene};
+use super::place::{IS_LIVE, SCENE, VM, extra, files, kind, open, path, settle};
+use super::{Killed, Mark, Say, scene};
+use crate::record::die;
 
 /// Writes the instance, as a VMM would, and nothing of ours.
 pub(super) fn put_instance(content: u8, has_memory: bool) {
+    put("vms/a", "disks/extra.raw", content, has_memory);
+}
+
+/// Writes the files of an instance into `directory`, and its disk.
+pub(super) fn put(directory: &str, disk: &str, content: u8, has_memory: bool) {
     for (name, bytes) in files(content, has_memory) {
-        let file = path("vms/a").join(name);
+        let file = path(directory).join(name);
         fs::create_dir_all(file.parent().expect("a file is in a directory")).unwrap();
         fs::write(file, bytes).unwrap();
     }
     fs::create_dir_all(path("disks")).unwrap();
-    fs::write(path("disks/extra.raw"), extra(content)).unwrap();
+    fs::write(path(disk), extra(content)).unwrap();
 }
 
 pub(super) fn register_a(hm: &Hypeman, say: &mut Say) {
@@ -114,13 +121,12 @@ pub(super) fn with_vm(say: &mut Say) {
     hm.close();
 }
 
-/// Plays the scene `name` as a host that is killed when it makes `call` for the `time`th time.
-pub(super) fn killed(say: &mut Say, name: &str, call: &str, time: u32) {
-    (scene(name).before)(say);
-    let (trace, inject) = (format!("trace={call}"), format!("inject={call}:signal=KILL:when={time}"));
-    let options = ["-o", "/dev/null", "-e", &trace, "-e", &inject];
-    let output = crate::record::strace(&format!("play|{name}|act"), &options).output().unwrap();
-    assert!(!output.status.success(), "{name} came to its end before {call} number {time}");
+/// Plays the scene of a host that is killed.
+pub(super) fn leave(say: &mut Say, killed: Killed<'_>) {
+    scene(killed.host).prepare(say);
+    let trace = format!("trace={}", killed.call);
+    let output = die(killed, Path::new(SCENE), &["-o", "/dev/null", "-e", &trace]);
+    let output = output.unwrap_or_else(|| panic!("{} did not come to where it is killed", killed.host));
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         say.say(serde_json::from_str(line).expect("programs print marks only"));
     }

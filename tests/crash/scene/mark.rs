@@ -40,7 +40,7 @@ pub enum Mark {
     Placed {
         content: u8,
     },
-    /// The host itself works on the instance, which may hold anything.
+    /// The host itself works on the instance, or on the files of the fork, which may hold anything.
     Replacing,
     Registering {
         name: String,

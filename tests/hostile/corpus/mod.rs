@@ -8,14 +8,14 @@ mod runner;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use hypeman_tests::language::{Language, Runner};
 use hypeman_tests::report::Report;
 
 use crate::disks::skip;
-use crate::scene::{files, scratch};
+use crate::scene::{close_to_others, files, inodes, open_to_others, scratch};
 
 pub use runner::plays_a_part;
 
@@ -39,6 +39,9 @@ pub fn every_language() -> Result<(), String> {
     for (language, runner) in runners(&root.join("runners"), &rust)? {
         copy_all(&before, &run)?;
         let canary = files(&run.join("canary"));
+        // Else a restored file would be as open as the one whose place it takes.
+        close_to_others(&run.join("web"));
+        let theirs = inodes(&run);
         let output = runner.play(&list, &run.join("data"), &run.join("web"))?;
         let (answers, memory): (Vec<_>, Vec<_>) = output.lines().partition(|line| !line.starts_with("rss "));
         let answers = answers.join("\n") + "\n";
@@ -62,7 +65,11 @@ pub fn every_language() -> Result<(), String> {
         if files(&run.join("canary")) != canary {
             report.failure(format!("{}: something outside was touched", language));
         }
-        for path in open_to_others(&run.join("data/snapshots/.libhypeman")) {
+        // Whatever a call makes, wherever it is: what others may read was there before, made by the enemy or the host.
+        let open = || ["data", "web"].map(|place| open_to_others(&run.join(place), &theirs)).concat();
+        // This one the runner writes itself: it is what its guest has at the end.
+        let guests_own = run.join("web/snapshots/snapshot-latest/memory");
+        for path in open().into_iter().filter(|path| *path != guests_own) {
             report.failure(format!("{}: {} is open to others", language, path.display()));
         }
         report.tried("entries answered", labels.len() as u64);
@@ -70,10 +77,12 @@ pub fn every_language() -> Result<(), String> {
         if report.is_without_controls() {
             fs::write(run.join("canary/secret"), "touched").unwrap();
             report.control("a canary that was touched", files(&run.join("canary")) != canary);
-            let path = run.join("data/snapshots/.libhypeman/open");
-            fs::write(&path, "").unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-            report.control("a file that others may read", !open_to_others(path.parent().unwrap()).is_empty());
+            for (place, name) in [("data/snapshots", "a file"), ("web", "a restored file")] {
+                let path = run.join(place).join("open");
+                fs::write(&path, "").unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+                report.control(&format!("{name} that others may read"), open().contains(&path));
+            }
         }
         fs::remove_dir_all(&run).unwrap();
     }
@@ -110,20 +119,4 @@ fn runners(sources: &Path, rust: &Path) -> Result<Vec<(&'static str, Runner)>, S
 fn copy_all(from: &Path, to: &Path) -> Result<(), String> {
     let copied = Command::new("cp").args(["-a", "--sparse=always"]).arg(from).arg(to).status();
     if copied.is_ok_and(|status| status.success()) { Ok(()) } else { Err("cp failed".to_owned()) }
-}
-
-/// What is there for others than its owner.
-fn open_to_others(path: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut todo = vec![path.to_owned()];
-    while let Some(path) = todo.pop() {
-        let metadata = path.symlink_metadata().unwrap();
-        if metadata.permissions().mode() & 0o077 != 0 {
-            found.push(path.clone());
-        }
-        if metadata.is_dir() {
-            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-        }
-    }
-    found
 }

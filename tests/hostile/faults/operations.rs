@@ -5,27 +5,33 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hypeman_core::{
-    Call, CompressionConfig, CreateSnapshot, Error, ForkSnapshot, Hypeman, RegisterInstance, RestoreSnapshot,
-    Result, SnapshotFilter, SnapshotKind,
+    Call, CompressionConfig, CreateSnapshot, Disk, Error, ForkSnapshot, Hypeman, RegisterInstance,
+    RestoreSnapshot, Result, SnapshotFilter, SnapshotKind,
 };
 use hypeman_tests::scripted::{CloudHypervisor, memory};
 
-use crate::scene::{files, open, snapshot, standby_vm};
-
-/// What is done to the store behind the back of an operation, to see that the oracle notices.
-pub const CONTROLS: &[&str] = &[
-    "a snapshot that loses its memory",
-    "a VM that stays paused",
-    "a journal that is left",
-    "a bit of a record",
-    "files of a fork that there is not",
-];
+use super::leftovers::{COMPRESSION, CREATE, DEATHS};
+use crate::scene::{files, open, snapshot, standby_vm_as};
 
 /// The names of the two snapshots that are there before.
 pub const RAW: &str = "raw";
 pub const PACKED: &str = "packed";
 /// The name of what is forked.
 pub const FORK: &str = "copy";
+/// The disks that lie outside of the directory of the instance, and of the fork.
+pub const DISK: &str = "data.raw";
+pub const FORK_DISK: &str = "copy.raw";
+/// What a guest wrote since it was captured.
+const NEWER: &[u8] = b"newer";
+
+/// Every file of an instance, and its disk outside of its directory.
+pub type Contents = Vec<(PathBuf, Vec<u8>)>;
+
+pub fn contents(run: &Path) -> Contents {
+    let mut found = files(&run.join("web"));
+    found.push((DISK.into(), fs::read(run.join(DISK)).unwrap()));
+    found
+}
 
 /// Where things lie: `run` is what is worked on, `before` what it is made anew from.
 #[derive(Clone, Debug)]
@@ -33,8 +39,8 @@ pub struct Scene {
     root: PathBuf,
     pub raw: String,
     pub packed: String,
-    /// The instance directory as it was captured.
-    pub captured: Vec<(PathBuf, Vec<u8>)>,
+    /// The instance as it was captured.
+    pub captured: Contents,
 }
 
 /// Makes the scene, and the VMM of its live VM.
@@ -46,7 +52,12 @@ pub fn prepare(root: &Path) -> CloudHypervisor {
     let socket = root.join("vmm");
     let vmm = CloudHypervisor::listen(&socket, &disk);
     let hm = open(&run.join("data")).unwrap();
-    standby_vm(&hm, "web", &run.join("web"), &b"the disk of a guest".repeat(300), &memory());
+    let outside = run.join(DISK);
+    fs::write(&outside, b"the other disk of a guest".repeat(200)).unwrap();
+    let disk = b"the disk of a guest".repeat(300);
+    let disks = vec![Disk { path: outside, readonly: false }];
+    let request = RegisterInstance { disks, ..RegisterInstance::new("web", "qemu") };
+    standby_vm_as(&hm, request, &run.join("web"), &disk, &memory());
     snapshot(&hm, "web", Some(RAW), None);
     snapshot(&hm, "web", Some(PACKED), Some("zstd"));
     hm.instances()
@@ -61,7 +72,7 @@ pub fn prepare(root: &Path) -> CloudHypervisor {
     vmm
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
@@ -80,8 +91,13 @@ impl Scene {
         // The sweeper before left its own.
         fs::remove_dir_all(&run).unwrap();
         copy(&root.join("before"), &run);
-        let captured = files(&run.join("web"));
-        let hm = open(&run.join("data")).unwrap();
+        Self::find(root)
+    }
+
+    /// The scene in `root`, as it is.
+    pub fn find(root: &Path) -> Self {
+        let captured = contents(&root.join("before"));
+        let hm = open(&root.join("run/data")).unwrap();
         let id = |name: &str| {
             let filter = SnapshotFilter { name: Some(name.into()), ..SnapshotFilter::default() };
             hm.snapshots().list(&filter).unwrap()[0].id.clone()
@@ -97,37 +113,39 @@ impl Scene {
         self.run().join("data")
     }
 
+    /// What the library has for itself.
+    pub fn own(&self) -> PathBuf {
+        self.data().join("snapshots/.libhypeman")
+    }
+
+    /// The scene that the death called `name` left.
+    pub fn kept(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.root.join("vmm")
     }
 
-    /// Makes all as it was before; what a run leaves to be finished is `leftover`.
-    pub fn reset(&self, leftover: Option<&str>) {
+    /// Makes all as it was before.
+    pub fn reset(&self) {
         fs::remove_dir_all(self.run()).unwrap();
         copy(&self.root.join("before"), &self.run());
         // Something a restore would change.
-        fs::write(self.run().join("web/overlay.raw"), "newer").unwrap();
-        let own = self.data().join("snapshots/.libhypeman");
-        match leftover {
-            Some("stage") => {
-                fs::create_dir_all(own.join("staging/dead/guest")).unwrap();
-                fs::write(own.join("staging/dead/guest/memory"), "half").unwrap();
-                fs::create_dir_all(own.join("trash/dead/guest")).unwrap();
-                fs::write(own.join("trash/dead/snapshot.json"), "{}").unwrap();
-            }
-            Some("compression") => {
-                let path = self.data().join("snapshots").join(&self.raw).join("snapshot.json");
-                let record = fs::read_to_string(&path).unwrap();
-                let asks = "\"compression_state\": \"compressing\", \"compression\": {\"enabled\": true, \"algorithm\": \"zstd\", \"level\": 1}";
-                let record = record.replace("\"compression_state\": \"none\"", asks);
-                fs::write(&path, &record).unwrap();
-                // As its writer would have it: no seal speaks of this record.
-                let sidecar = path.with_file_name("libhypeman.json");
-                fs::remove_file(sidecar).unwrap();
-                fs::write(own.join("jobs").join(&self.raw), "").unwrap();
-            }
-            _ => {}
+        for path in ["web/overlay.raw", DISK] {
+            fs::write(self.run().join(path), NEWER).unwrap();
         }
+    }
+
+    /// The instance as it is before a restore.
+    pub fn before(&self) -> Contents {
+        let mut before = self.captured.clone();
+        for (path, bytes) in &mut before {
+            if path == Path::new("overlay.raw") || path == Path::new(DISK) {
+                *bytes = NEWER.to_vec();
+            }
+        }
+        before
     }
 }
 
@@ -136,29 +154,34 @@ impl Scene {
 pub struct Done {
     pub made: Option<String>,
     pub deleted: bool,
-    pub forked: bool,
 }
 
+#[derive(Clone, Copy)]
 pub struct Operation {
     pub name: &'static str,
-    pub leftover: Option<&'static str>,
     /// Whether it begins with an open directory; else opening is what is swept.
     pub is_open: bool,
     pub act: fn(&Hypeman, &Scene) -> Result<Done>,
 }
 
 const fn operation(name: &'static str, act: fn(&Hypeman, &Scene) -> Result<Done>) -> Operation {
-    Operation { name, leftover: None, is_open: true, act }
+    Operation { name, is_open: true, act }
 }
 
-pub const OPERATIONS: &[Operation] = &[
-    Operation { is_open: false, ..operation("open", |_, _| Ok(Done::default())) },
-    Operation { is_open: false, leftover: Some("stage"), ..operation("open after a dead create", recovered) },
-    Operation {
-        is_open: false,
-        leftover: Some("compression"),
-        ..operation("open after a dead compression", recovered)
-    },
+const fn opening(name: &'static str) -> Operation {
+    Operation { name, is_open: false, act: recovered }
+}
+
+/// All that is swept.
+pub fn operations() -> Vec<Operation> {
+    let openings = DEATHS.iter().map(|(name, _)| opening(name));
+    OPERATIONS.iter().copied().chain(openings).collect()
+}
+
+const OPERATIONS: &[Operation] = &[
+    opening("open"),
+    opening(CREATE),
+    opening(COMPRESSION),
     operation("list", |hm, _| done(hm.snapshots().list(&SnapshotFilter::default()))),
     operation("get", |hm, scene| done(hm.snapshots().get(&scene.raw))),
     operation("inspect", |hm, scene| done(hm.snapshots().inspect(&scene.packed))),
@@ -172,10 +195,10 @@ pub const OPERATIONS: &[Operation] = &[
         hm.snapshots().compress(&scene.raw, Some(&CompressionConfig::with("lz4", None)))?;
         done(hm.snapshots().wait(&scene.raw, limit()))
     }),
-    operation("restore", |hm, scene| restore(hm, &scene.raw)),
-    operation("restore of compressed memory", |hm, scene| restore(hm, &scene.packed)),
-    operation("fork", |hm, scene| fork(hm, &scene.raw)),
-    operation("fork of compressed memory", |hm, scene| fork(hm, &scene.packed)),
+    operation("restore", |hm, scene| restore(hm, scene, &scene.raw)),
+    operation("restore of compressed memory", |hm, scene| restore(hm, scene, &scene.packed)),
+    operation("fork", |hm, scene| fork(hm, scene, &scene.raw)),
+    operation("fork of compressed memory", |hm, scene| fork(hm, scene, &scene.packed)),
     operation("delete", |hm, scene| {
         hm.snapshots().delete(&scene.raw)?;
         Ok(Done { deleted: true, ..Done::default() })
@@ -233,37 +256,13 @@ fn create(hm: &Hypeman, vm: &str, compression: Option<&str>) -> Result<Done> {
     Ok(Done { made: Some(made.id), ..Done::default() })
 }
 
-fn restore(hm: &Hypeman, id: &str) -> Result<Done> {
+pub fn restore(hm: &Hypeman, _: &Scene, id: &str) -> Result<Done> {
     done(hm.instances().snapshots().restore(id, "web", &RestoreSnapshot::default(), limit()))
 }
 
-fn fork(hm: &Hypeman, id: &str) -> Result<Done> {
-    hm.snapshots().fork(id, &ForkSnapshot::new(FORK), limit())?;
-    Ok(Done { forked: true, ..Done::default() })
-}
-
-/// What `control` says, done behind the back of an operation that went well.
-pub fn harm(scene: &Scene, control: &str) {
-    let raw = scene.data().join("snapshots").join(&scene.raw);
-    match control {
-        "a snapshot that loses its memory" => {
-            fs::remove_file(raw.join("guest/snapshots/snapshot-latest/memory")).unwrap();
-        }
-        "a VM that stays paused" => super::oracle::ask(&scene.socket(), "vm.pause"),
-        "a journal that is left" => {
-            let journals = scene.data().join("snapshots/.libhypeman/journals");
-            fs::write(journals.join("web.json"), "{}").unwrap();
-        }
-        "a bit of a record" => {
-            let path = raw.join("snapshot.json");
-            let record = fs::read_to_string(&path).unwrap();
-            fs::write(path, record.replace("\"Standby\"", "\"Standbx\"")).unwrap();
-        }
-        "files of a fork that there is not" => {
-            fs::create_dir_all(scene.data().join("guests/stranger")).unwrap();
-        }
-        _ => panic!("{control}?"),
-    }
+pub fn fork(hm: &Hypeman, scene: &Scene, id: &str) -> Result<Done> {
+    let disks = [(scene.run().join(DISK), scene.run().join(FORK_DISK))].into();
+    done(hm.snapshots().fork(id, &ForkSnapshot { disks, ..ForkSnapshot::new(FORK) }, limit()))
 }
 
 /// Waits for the jobs that a later opener has taken up. One that it cannot bring to its end keeps its note.

@@ -8,7 +8,8 @@ use std::path::Path;
 use hypeman_core::{Call, CreateSnapshot, Hypeman, Kind, SnapshotFilter, SnapshotKind};
 use hypeman_tests::scripted::memory;
 
-use super::operations::{FORK, Outcome, Scene, settle};
+use super::leftovers::{End, end_of};
+use super::operations::{DISK, FORK, FORK_DISK, Outcome, Scene, contents, settle};
 use crate::scene::{files, open};
 
 /// What an operation may say, by the fault that it met.
@@ -65,9 +66,10 @@ pub fn check(scene: &Scene, operation: &str, outcome: &Outcome) -> Result<(), St
         (None, [found]) if operation.starts_with("create") => whole(&hm, found, &memory())?,
         (None, strangers) => return Err(format!("{strangers:?} came from nowhere")),
     }
-    instance(scene)?;
-    fork(&hm, scene, outcome.as_ref().is_ok_and(|done| done.forked))?;
-    let own = data.join("snapshots/.libhypeman");
+    instance(scene, end(operation, "restore", outcome.is_ok()))?;
+    fork(&hm, scene, end(operation, "fork", outcome.is_ok()))?;
+    nothing_beside(scene)?;
+    let own = scene.own();
     for place in ["staging", "trash", "intents", "journals"] {
         let left = fs::read_dir(own.join(place)).map_err(|e| e.to_string())?;
         if let Some(entry) = left.map(Result::unwrap).find(|entry| {
@@ -101,35 +103,66 @@ fn whole(hm: &Hypeman, id: &str, memory: &[u8]) -> Result<(), String> {
     if found == memory { Ok(()) } else { Err(format!("the memory of {id} is wrong")) }
 }
 
-/// The instance is as it was, or as it was captured; and nothing lies beside it.
-fn instance(scene: &Scene) -> Result<(), String> {
-    let mut before = scene.captured.clone();
-    for (path, bytes) in &mut before {
-        if path == Path::new("overlay.raw") {
-            *bytes = b"newer".to_vec();
+/// How a restore or a fork, which `what` says, has to end.
+fn end(operation: &str, what: &str, is_acknowledged: bool) -> End {
+    match end_of(operation) {
+        Some(end) if operation.contains(what) => end,
+        None if operation.starts_with(what) && is_acknowledged => End::Done,
+        None if operation.starts_with(what) => End::Either,
+        _ => End::Undone,
+    }
+}
+
+/// The instance is as it was, or as it was captured.
+fn instance(scene: &Scene, end: End) -> Result<(), String> {
+    let now = contents(&scene.run());
+    let (is_before, is_captured) = (now == scene.before(), now == scene.captured);
+    match end {
+        _ if !is_before && !is_captured => {
+            Err("the instance is neither as it was nor as it was captured".to_owned())
         }
+        End::Done if !is_captured => Err("a restore that was done is undone".to_owned()),
+        End::Undone if !is_before => Err("a restore that was not done is done".to_owned()),
+        _ => Ok(()),
     }
-    let now = files(&scene.run().join("web"));
-    if now != before && now != scene.captured {
-        return Err("the instance is neither as it was nor as it was captured".to_owned());
-    }
-    let count = fs::read_dir(scene.run()).unwrap().count();
-    if count == 3 { Ok(()) } else { Err("something is left beside the instance".to_owned()) }
 }
 
 /// A fork is there with all of its files, or nothing of it is.
-fn fork(hm: &Hypeman, scene: &Scene, is_acknowledged: bool) -> Result<(), String> {
+fn fork(hm: &Hypeman, scene: &Scene, end: End) -> Result<(), String> {
     let instances = hm.instances().list().map_err(|e| format!("instances: {e}"))?;
     let found = instances.into_iter().find(|instance| instance.name == FORK);
     let guests = fs::read_dir(scene.data().join("guests")).map_or(0, Iterator::count);
-    match found {
-        Some(fork) if files(&fork.directory.clone().unwrap_or_default()) != scene.captured => {
-            Err("the fork is not as it was captured".to_owned())
-        }
-        None if is_acknowledged => Err("a fork was acknowledged and is lost".to_owned()),
-        found if guests != usize::from(found.is_some()) => Err(format!("files of {guests} forks")),
-        _ => Ok(()),
+    let disks = usize::from(scene.run().join(FORK_DISK).exists());
+    let there = usize::from(found.is_some());
+    if (guests, disks) != (there, there) {
+        return Err(format!("{there} forks, and files of {guests} and disks of {disks}"));
     }
+    match (found, end) {
+        (None, End::Done) => Err("a fork that was done is lost".to_owned()),
+        (Some(_), End::Undone) => Err("a fork that was not done is there".to_owned()),
+        (Some(fork), _) => {
+            let mut now = files(&fork.directory.unwrap_or_default());
+            now.push((DISK.into(), fs::read(scene.run().join(FORK_DISK)).map_err(|e| e.to_string())?));
+            if now == scene.captured { Ok(()) } else { Err("the fork is not as it was captured".to_owned()) }
+        }
+        (None, _) => Ok(()),
+    }
+}
+
+/// Nothing lies beside the instances: what was built and has no place is removed.
+fn nothing_beside(scene: &Scene) -> Result<(), String> {
+    let places = [scene.run(), scene.data().join("guests")];
+    let entries = places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten();
+    let known = ["data", "web", "live", DISK, FORK_DISK];
+    for entry in entries.map(Result::unwrap) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.')
+            || (entry.path().parent() == Some(&scene.run()) && !known.contains(&name.as_str()))
+        {
+            return Err(format!("{name} is left beside the instance"));
+        }
+    }
+    Ok(())
 }
 
 fn name_is_free_or_owned(hm: &Hypeman, operation: &str, is_owned: bool) -> Result<(), String> {

@@ -2,6 +2,7 @@
  *
  *     /hypeman-faults/arm/NAME/K/HOW/EVER   the K-th call of NAME (from 1) is answered with HOW: an error number,
  *                                           "short" or "lie"; so are all later ones where EVER is 1
+ *     /hypeman-faults/kill/NAME/K           the process is killed instead of making the K-th call of NAME
  *     /hypeman-faults/calls                 no more faults; a file that says "NAME COUNT" a line since the last arm, then
  *                                           "hits COUNT"
  *
@@ -12,6 +13,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -45,12 +47,14 @@ static const char *const names[] = {
 
 enum { SHORT = -1, LIE = -2 };
 static atomic_int armed, which, at, how, ever, hits, calls[NAMES];
+static int deadly = NAMES, last;
 
 /* 0, an error number, SHORT or LIE. */
 static int fault(enum name n)
 {
     if (!atomic_load(&armed)) return 0;
     int k = atomic_fetch_add(&calls[n], 1) + 1;
+    if ((int)n == deadly && k == last) kill(getpid(), SIGKILL);
     if ((int)n != which || k < at || (k > at && !ever)) return 0;
     atomic_fetch_add(&hits, 1);
     return how;
@@ -95,6 +99,14 @@ static int report(void)
     return fd;
 }
 
+/* The call of this name, or NAMES. */
+static int find(const char *name)
+{
+    int n = 0;
+    while (n < NAMES && strcmp(names[n], name) != 0) n++;
+    return n;
+}
+
 /* The answer to a path of ours, or -2. */
 static int command(const char *path)
 {
@@ -105,12 +117,14 @@ static int command(const char *path)
     atomic_store(&armed, 0);
     if (strcmp(path, "calls") == 0) return report();
     errno = ENOENT;
-    if (sscanf(path, "arm/%31[^/]/%d/%15[^/]/%d", name, &k, what, &forever) != 4) return -1;
-    which = NAMES;
-    for (int n = 0; n < NAMES; n++) {
-        calls[n] = 0;
-        if (strcmp(names[n], name) == 0) which = n;
+    if (sscanf(path, "kill/%31[^/]/%d", name, &k) == 2) {
+        deadly = find(name);
+        last = k;
+        return -1;
     }
+    if (sscanf(path, "arm/%31[^/]/%d/%15[^/]/%d", name, &k, what, &forever) != 4) return -1;
+    for (int n = 0; n < NAMES; n++) calls[n] = 0;
+    which = find(name);
     at = k;
     ever = forever;
     hits = 0;

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use twox_hash::XxHash3_64;
 
-use super::operations::{OPERATIONS, Operation, Outcome, Scene, harm};
+use super::controls::{Control, controls};
+use super::leftovers::leave;
+use super::operations::{Operation, Outcome, Scene, operations};
 use super::oracle::{check, code_fits};
 use super::{Line, Orders, SWEEPERS};
 use crate::scene::open;
@@ -49,16 +51,18 @@ pub fn sweep(orders: &Orders) {
         let _ = writeln!(std::io::stderr(), "{info}");
     }));
     let scene = Scene::of(&orders.root);
-    if let Some(control) = &orders.control {
-        let quiet = Plan { operation: &OPERATIONS[3], call: "-".into(), at: 1, how: "5".into(), ever: false };
-        run(&scene, &quiet, Some(control));
+    let operations = operations();
+    let quiet = |operation| Plan { operation, call: "-".into(), at: 1, how: "5".into(), ever: false };
+    if let Some(name) = &orders.control {
+        let control = controls().into_iter().find(|control| control.name == *name).expect("one of ours");
+        let operation = operations.iter().find(|one| one.name == control.operation).expect("one of ours");
+        run(&scene, &quiet(operation), Some(&control));
         return;
     }
     let mut plans = Vec::new();
-    for operation in OPERATIONS.iter().filter(|one| orders.only.as_ref().is_none_or(|only| only == one.name))
+    for operation in operations.iter().filter(|one| orders.only.as_ref().is_none_or(|only| only == one.name))
     {
-        let nothing = Plan { operation, call: "-".into(), at: 1, how: "5".into(), ever: false };
-        let calls = run(&scene, &nothing, None);
+        let calls = run(&scene, &quiet(operation), None);
         for (call, count) in calls {
             for at in 1..=count {
                 plans.extend(faults_of(&call).into_iter().flat_map(|how| {
@@ -96,11 +100,15 @@ fn faults_of(call: &str) -> Vec<String> {
 }
 
 /// Runs one plan and tells how it went. Returns the calls that were made.
-fn run(scene: &Scene, plan: &Plan<'_>, control: Option<&str>) -> BTreeMap<String, u32> {
+fn run(scene: &Scene, plan: &Plan<'_>, control: Option<&Control>) -> BTreeMap<String, u32> {
     let Plan { operation, call, at, how, ever } = plan;
     let what = plan.shown();
     say(&Line::Trying(what.clone()));
-    scene.reset(operation.leftover);
+    scene.reset();
+    leave(scene, operation.name);
+    let harm =
+        |is_before| control.filter(|control| control.is_before == is_before).map(|one| (one.harm)(scene));
+    harm(true);
     PANICKED.store(false, Ordering::Relaxed);
     let arm = || tell(&format!("arm/{call}/{at}/{how}/{}", i32::from(*ever)));
     let outcome: Outcome = if operation.is_open {
@@ -119,9 +127,7 @@ fn run(scene: &Scene, plan: &Plan<'_>, control: Option<&str>) -> BTreeMap<String
     };
     let mut calls = calls();
     let hit = calls.remove("hits").unwrap_or(0) > 0;
-    if let Some(control) = control {
-        harm(scene, control);
-    }
+    harm(false);
     let wrong_code =
         outcome.as_ref().err().filter(|error| !hit || !code_fits(error.kind(), operation.name, call, how));
     let wrong_code = wrong_code.map(|error| format!("the code is {}: {error}", error.code()));
@@ -140,7 +146,8 @@ fn run(scene: &Scene, plan: &Plan<'_>, control: Option<&str>) -> BTreeMap<String
     calls
 }
 
-fn tell(command: &str) {
+/// Tells the shim what to do.
+pub fn tell(command: &str) {
     assert!(File::open(format!("/hypeman-faults/{command}")).is_err(), "the shim is not loaded");
 }
 

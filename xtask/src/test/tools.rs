@@ -3,8 +3,11 @@
 //! Each stage is left out, by name, where its tools are missing, unless `HYPEMAN_REQUIRE` names it.
 
 use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::Command;
 
+use super::faults::Report;
 use super::{Outcome, check, count, counts};
 use crate::program::{Run, program, succeeds};
 use crate::{Result, root, target};
@@ -43,6 +46,9 @@ const PURE: [&str; 10] = [
     "hypervisor::cloud_hypervisor::message",
 ];
 
+/// The fuzz target with a deliberate defect.
+const CONTROL: &str = "control";
+
 const DENY: [&str; 4] = ["deny", "--workspace", "--all-features", "check"];
 
 /// The tests of core in which threads meet, under ThreadSanitizer.
@@ -54,7 +60,15 @@ pub fn tsan() -> Result<Outcome> {
     command.args(["test", "-Zbuild-std", "--target", "x86_64-unknown-linux-gnu", "--package=hypeman-core"]);
     command.args(MEETING).arg("--no-fail-fast").arg("--").args(MEETING_FILTERS);
     command.env("RUSTFLAGS", "-Zsanitizer=thread").env("TSAN_OPTIONS", "halt_on_error=1");
-    count(command, counts::of_cargo)
+    let mut report = Report::new("tsan", 0);
+    // Our own code is what races, and all that need be watched.
+    let race = target().join("tsan/race");
+    let mut rustc = rustup("rustc");
+    rustc.args(["--edition=2024", "-Zsanitizer=thread", "-Cunsafe-allow-abi-mismatch=sanitizer"]);
+    fs::create_dir_all(target().join("tsan"))?;
+    rustc.arg(broken("race.rs")).arg("-o").arg(&race).run()?;
+    report.control("two threads that write to one place", says(&mut program(race), "global 'race::COUNT'")?);
+    tests_of(command, report)
 }
 
 /// The tests of what is pure in core, under Miri.
@@ -65,7 +79,31 @@ pub fn miri() -> Result<Outcome> {
     let mut command = nightly("miri");
     command.args(["miri", "test", "--package=hypeman-core", "--lib", "--"]).args(PURE);
     command.env("MIRIFLAGS", "-Zmiri-disable-isolation");
-    count(command, counts::of_cargo)
+    let mut report = Report::new("miri", 0);
+    let sysroot = nightly("miri").args(["miri", "setup", "--print-sysroot"]).read()?;
+    let mut dangling = rustup("miri");
+    dangling.args(["--edition=2024", "--sysroot", sysroot.trim()]).arg(broken("dangling.rs"));
+    report.control("a look at what was freed", says(&mut dangling, "Undefined Behavior")?);
+    tests_of(command, report)
+}
+
+/// Runs the tests of `command`, and reports them.
+fn tests_of(command: Command, mut report: Report) -> Result<Outcome> {
+    let outcome = count(command, counts::of_cargo)?;
+    report.tried("tests", outcome.counts.passed + outcome.counts.failed, outcome.counts.failed);
+    report.finish()?;
+    Ok(outcome)
+}
+
+/// A program that does what a tool must catch.
+fn broken(name: &str) -> PathBuf {
+    root().join("xtask/src/test/broken").join(name)
+}
+
+/// Tells whether `command` fails, and says `what`.
+fn says(command: &mut Command, what: &str) -> Result<bool> {
+    let output = command.output()?;
+    Ok(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(what))
 }
 
 /// Every fuzz target, for `$HYPEMAN_FUZZ_SECONDS` each, 60 by default. What is found new is kept in `target/fuzz-corpus`.
@@ -77,20 +115,46 @@ pub fn fuzz() -> Result<Outcome> {
         return skipped("fuzz", "cargo-fuzz is not installed; cargo install cargo-fuzz");
     }
     let seconds = std::env::var("HYPEMAN_FUZZ_SECONDS").unwrap_or_else(|_| "60".to_owned());
+    let seed = std::env::var("HYPEMAN_SEED").map_or(Ok(1), |seed| seed.parse())?;
     let mut targets: Vec<_> = fs::read_dir(root().join("fuzz/fuzz_targets"))?
         .map(|entry| Ok(entry?.path().file_stem().unwrap_or_default().to_string_lossy().into_owned()))
         .collect::<Result<_>>()?;
+    targets.retain(|name| name != CONTROL);
     targets.sort();
-    let mut outcome = Outcome::default();
-    for name in targets {
-        let found = target().join("fuzz-corpus").join(&name);
+    let fuzz = |name: &str| -> Result<Command> {
+        let found = target().join("fuzz-corpus").join(name);
         fs::create_dir_all(&found)?;
         let mut command = nightly("fuzz");
-        command.args(["fuzz", "run", &name]).arg(found).arg(root().join("fuzz/corpus").join(&name));
+        command.args(["fuzz", "run", name]).arg(&found);
+        let saved = root().join("fuzz/corpus").join(name);
+        if saved.is_dir() {
+            command.arg(saved);
+        }
         command.args(["--", &format!("-max_total_time={seconds}"), "-timeout=30", "-rss_limit_mb=2048"]);
-        outcome.counts += check(&mut command).map_or(counts::Counts::ONE_FAILED, |one| one.counts);
+        command.args([&format!("-seed={seed}"), "-print_final_stats=1"]);
+        Ok(command)
+    };
+    let mut report = Report::new("fuzz", seed);
+    // Its finding is no news, and is not kept among those that are.
+    let kept = format!("-artifact_prefix={}/", target().join("fuzz-corpus").join(CONTROL).display());
+    report.control("a target that panics", says(fuzz(CONTROL)?.arg(kept), "on purpose")?);
+    let mut outcome = Outcome::default();
+    for name in targets {
+        let output = fuzz(&name)?.output()?;
+        io::stdout().write_all(&output.stderr)?;
+        let is_good = output.status.success();
+        report.tried(&format!("inputs of {name}"), runs(&output.stderr), usize::from(!is_good));
+        outcome.counts += if is_good { counts::Counts::ONE_PASSED } else { counts::Counts::ONE_FAILED };
     }
+    report.finish()?;
     Ok(outcome)
+}
+
+/// How many inputs a fuzzer says that it tried.
+fn runs(said: &[u8]) -> usize {
+    let said = String::from_utf8_lossy(said);
+    let line = said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Licences, sources and, where the list of them can be had, known defects of the crates that we use.
@@ -109,13 +173,19 @@ pub fn deny() -> Result<Outcome> {
 
 /// Cargo of the nightly compiler, with a place of its own for what it builds.
 fn nightly(name: &str) -> Command {
+    let mut command = rustup("cargo");
+    command.env("CARGO_TARGET_DIR", target().join(name));
+    command
+}
+
+/// A program of the nightly compiler.
+fn rustup(name: &str) -> Command {
     let mut command = program("rustup");
-    command.args(["run", TOOLCHAIN, "cargo"]);
+    command.args(["run", TOOLCHAIN, name]);
     // Those of the toolchain that runs us.
     for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
         command.env_remove(name);
     }
-    command.env("CARGO_TARGET_DIR", target().join(name));
     command
 }
 

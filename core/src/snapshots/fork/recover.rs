@@ -12,10 +12,9 @@ pub(in crate::snapshots) fn recover(store: &Store, journal: &Journal) -> Result<
     if !store.is_registered(&journal.instance_id)? {
         for exchange in &journal.exchanges {
             let Some(parent) = parent_if_any(exchange)? else { continue };
-            // Out of sight first, and at once. Something else of that name is not ours to touch.
+            // Out of sight first. Something else of that name is not ours to touch.
             if journal.step == Step::Forward && is_made(&parent, exchange)? {
                 parent.rename_new(&exchange.target, &parent, &exchange.staged)?;
-                store.durable().dir(&parent)?;
             }
             parent.remove_tree(&exchange.staged)?;
             // Before the journal goes: nothing else knows of what would be back.

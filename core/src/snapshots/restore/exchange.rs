@@ -37,10 +37,13 @@ pub(super) fn exchange_all(store: &Store, journal: &mut Journal) -> Result<()> {
 }
 
 /// Takes back the exchanges that were made. That it is so is written down first; where that cannot be done, an opener
-/// after a crash in the middle of it goes forward, and after the end of it finds nothing to exchange.
+/// after a crash in the middle of it goes forward while all that was built is whole, and finds none of it after that.
 fn undo(store: &Store, journal: &mut Journal) -> Result<()> {
     journal.step = Step::Back;
-    let _ = store.write_journal(journal);
+    if store.write_journal(journal).is_err() {
+        take_back(store, journal)?;
+        set_aside(store, journal)?;
+    }
     finish(store, journal)
 }
 
@@ -50,15 +53,19 @@ pub(in crate::snapshots) fn recover(store: &Store, mut journal: Journal) -> Resu
         return finish(store, &journal);
     }
     refuse_strangers(&journal)?;
-    if journal.step == Step::Back {
-        return finish(store, &journal);
+    if journal.step == Step::Forward {
+        if all_made(&journal)? {
+            // The old files may be half gone: whatever fails from here on, they are not put back.
+            forward(store, &journal)?;
+            return finish(store, &journal);
+        }
+        // A guest that was started meanwhile has the old files open; they must stay under it.
+        if is_all_there(&journal)? && is_asleep(store, &journal.instance_id) {
+            return exchange_all(store, &mut journal);
+        }
+        journal.step = Step::Back;
+        store.write_journal(&journal)?;
     }
-    // A guest that was started meanwhile has the old files open; they must stay under it.
-    if all_made(&journal)? || is_asleep(store, &journal.instance_id) {
-        return exchange_all(store, &mut journal);
-    }
-    journal.step = Step::Back;
-    store.write_journal(&journal)?;
     finish(store, &journal)
 }
 
@@ -94,6 +101,17 @@ fn all_made(journal: &Journal) -> Result<bool> {
     Ok(true)
 }
 
+/// Tells whether what was built and is not in its place lies beside it: what was set aside is being removed.
+fn is_all_there(journal: &Journal) -> Result<bool> {
+    for exchange in &journal.exchanges {
+        let parent = Dir::open(&exchange.parent)?;
+        if !is_made(&parent, exchange)? && parent.stat(&exchange.staged)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn is_asleep(store: &Store, instance_id: &str) -> bool {
     let call = Call::default().timeout(PATIENCE);
     let found = find(store, instance_id).and_then(|found| source(&found, call.limit()));
@@ -114,27 +132,56 @@ fn forward(store: &Store, journal: &Journal) -> Result<()> {
 
 /// Undoes what must be undone, removes what is left over, and forgets the journal.
 pub(super) fn finish(store: &Store, journal: &Journal) -> Result<()> {
-    for exchange in &journal.exchanges {
-        let Some(parent) = parent_if_any(exchange)? else { continue };
-        match journal.step {
-            Step::Building => {}
-            Step::Forward => keep_what_was_not_captured(&parent, exchange)?,
-            Step::Back => {
-                if is_made(&parent, exchange)? {
-                    parent.exchange(&exchange.staged, &exchange.target)?;
-                    store.durable().dir(&parent)?;
+    match journal.step {
+        Step::Building => {}
+        Step::Forward => {
+            for exchange in &journal.exchanges {
+                if let Some(parent) = parent_if_any(exchange)? {
+                    keep_what_was_not_captured(&parent, exchange)?;
                 }
             }
         }
+        Step::Back => take_back(store, journal)?,
     }
     for exchange in &journal.exchanges {
         if let Some(parent) = parent_if_any(exchange)? {
             parent.remove_tree(&exchange.staged)?;
+            parent.remove_tree(aside(exchange))?;
             // Before the journal goes: without it no one would know of what a power cut leaves.
             store.durable().dir(&parent)?;
         }
     }
     store.end_journal(&journal.instance_id)
+}
+
+/// Undoes the exchanges that were made.
+fn take_back(store: &Store, journal: &Journal) -> Result<()> {
+    for exchange in &journal.exchanges {
+        let Some(parent) = parent_if_any(exchange)? else { continue };
+        if is_made(&parent, exchange)? {
+            parent.exchange(&exchange.staged, &exchange.target)?;
+            store.durable().dir(&parent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Renames what was built, so that a journal that says forward leads to none of it while it is removed: what is half
+/// gone would be exchanged as if it were whole.
+fn set_aside(store: &Store, journal: &Journal) -> Result<()> {
+    for exchange in &journal.exchanges {
+        let Some(parent) = parent_if_any(exchange)? else { continue };
+        if parent.stat(&exchange.staged)?.is_some() {
+            parent.rename(&exchange.staged, &parent, aside(exchange))?;
+            store.durable().dir(&parent)?;
+        }
+    }
+    Ok(())
+}
+
+/// The name of what was built and is not to be put into place any more.
+fn aside(exchange: &Exchange) -> String {
+    format!("{}.undone", exchange.staged)
 }
 
 pub(in crate::snapshots) fn parent_if_any(exchange: &Exchange) -> Result<Option<Dir>> {
@@ -168,101 +215,4 @@ fn keep_what_was_not_captured(parent: &Dir, exchange: &Exchange) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::hypeman::Durability;
-    use crate::log::Log;
-    use crate::store::journals::Purpose;
-
-    struct Scene {
-        store: Store,
-        root: tempfile::TempDir,
-    }
-
-    impl Scene {
-        fn new() -> Self {
-            let root = tempfile::tempdir().unwrap();
-            let data = root.path().join("data");
-            let store = Store::open(&data, Durability::Full, false, Log::default()).unwrap();
-            Self { store, root }
-        }
-
-        /// A live directory, and what was built beside it.
-        fn exchange(&self, name: &str) -> Exchange {
-            let staged = format!(".{name}.new");
-            for (name, text) in [(name, "old"), (staged.as_str(), "new")] {
-                fs::create_dir(self.root.path().join(name)).unwrap();
-                fs::write(self.root.path().join(name).join("file"), text).unwrap();
-            }
-            let parent = self.root.path().to_owned();
-            let inode = Dir::open(&parent).unwrap().stat(&staged).unwrap().unwrap().inode;
-            Exchange { parent, staged, target: name.to_owned(), inode }
-        }
-
-        fn journal(&self, step: Step, exchanges: Vec<Exchange>) -> Journal {
-            let journal =
-                Journal { instance_id: "web".to_owned(), purpose: Purpose::Restore, step, exchanges };
-            self.store.write_journal(&journal).unwrap();
-            journal
-        }
-
-        fn read(&self, name: &str) -> String {
-            fs::read_to_string(self.root.path().join(name).join("file")).unwrap()
-        }
-    }
-
-    #[test]
-    fn exchanges_are_undone_even_where_that_cannot_be_written_down() {
-        let scene = Scene::new();
-        let made = scene.exchange("web-dir");
-        // Puts a directory where the next step of the journal is written.
-        let journals = scene.root.path().join("data/snapshots/.libhypeman/journals");
-        fs::write(journals.join(".web"), "").unwrap();
-        fs::create_dir(journals.join("obstacle")).unwrap();
-        let inode = Dir::open(&journals).unwrap().stat("obstacle").unwrap().unwrap().inode;
-        let obstacle =
-            Exchange { parent: journals, staged: "obstacle".to_owned(), target: ".web".to_owned(), inode };
-        let failing = Exchange { target: "not there".to_owned(), ..scene.exchange("other") };
-        let mut journal = Journal {
-            instance_id: "web".to_owned(),
-            purpose: Purpose::Restore,
-            step: Step::Building,
-            exchanges: vec![made, obstacle, failing],
-        };
-        let failed = forward(&scene.store, &journal).unwrap_err();
-        assert_eq!(failed.errno(), Some(libc::ENOENT), "{failed}");
-        assert_eq!(scene.read("web-dir"), "new");
-        assert!(scene.store.write_journal(&journal).is_err(), "nothing is in its way");
-        undo(&scene.store, &mut journal).unwrap();
-        assert_eq!(scene.read("web-dir"), "old");
-        assert!(!scene.root.path().join(".web-dir.new").exists());
-    }
-
-    #[test]
-    fn what_was_copied_in_the_middle_of_a_restore_is_not_exchanged_again() {
-        for is_made in [false, true] {
-            let scene = Scene::new();
-            let exchange = scene.exchange("web-dir");
-            let journal = scene.journal(Step::Forward, vec![exchange.clone()]);
-            if is_made {
-                Dir::open(scene.root.path()).unwrap().exchange(".web-dir.new", "web-dir").unwrap();
-            }
-            // A copy has the same names and bytes, and other inodes.
-            for name in ["web-dir", ".web-dir.new"] {
-                let (from, to) = (scene.root.path().join(name), scene.root.path().join("copy"));
-                fs::create_dir(&to).unwrap();
-                fs::copy(from.join("file"), to.join("file")).unwrap();
-                fs::rename(&from, scene.root.path().join(format!("{name}.original"))).unwrap();
-                fs::rename(&to, &from).unwrap();
-            }
-            let before = scene.read("web-dir");
-            let refused = recover(&scene.store, journal.clone()).unwrap_err();
-            assert_eq!(refused.kind(), Kind::Corrupt, "{refused}");
-            assert_eq!(scene.read("web-dir"), before);
-            assert!(scene.root.path().join(".web-dir.new").exists(), "what may be needed was removed");
-            assert_eq!(scene.store.journal("web").unwrap(), Some(journal));
-        }
-    }
-}
+mod tests;

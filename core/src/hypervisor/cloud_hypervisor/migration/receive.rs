@@ -209,6 +209,8 @@ impl Handover {
         let parts = parts(&memory).and_then(|parts| {
             let part = |part: &super::parts::Part| {
                 let from = self.slots.get(&part.slot)?;
+                // What is beyond its end would be read as zeros.
+                from.metadata().ok().filter(|file| part.slot_at + part.bytes <= file.len())?;
                 let (from_at, to_at, bytes) = (part.slot_at, part.image_at, part.bytes);
                 Some(Part { from, from_at, to: &kept, to_at, bytes })
             };

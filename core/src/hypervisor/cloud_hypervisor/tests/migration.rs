@@ -68,11 +68,11 @@ pub(super) fn image() -> Vec<u8> {
 
 /// Plays the source of a migration to `path`; afterwards the VM is paused, or as it was where it failed.
 pub(super) fn send(path: &str, model: &Arc<Mutex<Model>>) {
-    let (before, config, breaks) = {
+    let (before, config, breaks, forgets) = {
         let model = model.lock().unwrap();
-        (model.state, model.config.clone(), model.breaks)
+        (model.state, model.config.clone(), model.breaks, model.forgets_bytes)
     };
-    let sent = source(path, model, &config, breaks);
+    let sent = source(path, model, &config, breaks, forgets);
     let mut model = model.lock().unwrap();
     if sent.is_err() {
         model.state = before;
@@ -86,11 +86,13 @@ fn source(
     model: &Arc<Mutex<Model>>,
     config: &Value,
     breaks: Option<(Step, Break)>,
+    forgets_bytes: u64,
 ) -> io::Result<()> {
     let image = image();
     let memory = memfd::create()?;
     memory.write_all_at(&image[1 << 20..], 0)?;
     memory.write_all_at(&image[..1 << 20], 2 << 20)?;
+    memory.set_len(MEMORY_BYTES - forgets_bytes)?;
     let broken = |step| breaks.filter(|(at, _)| *at == step).map(|(_, how)| how);
     if broken(Step::Connect).is_some() {
         return Err(io::ErrorKind::PermissionDenied.into());

@@ -120,6 +120,19 @@ fn wherever_a_migration_breaks_off_the_guest_runs_again_and_can_be_captured() {
 }
 
 #[test]
+fn memory_that_ends_before_its_slot_is_not_taken_for_zeros() {
+    let ch = start(Version::FiftyFour);
+    ch.model().forgets_bytes = 4096;
+    let mut vm = connect(&ch);
+    let error = take(&mut vm, ch.out().path(), &Limit::default()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Hypervisor, "{error}");
+    assert!(error.to_string().contains("did not hand over all of the guest's memory"), "{error}");
+    vm.settle().unwrap();
+    vm.resume().unwrap();
+    assert_eq!(ch.model().state, Some("Running"));
+}
+
+#[test]
 fn a_capture_that_is_given_up_ends_the_migration() {
     let ch = start(Version::FiftyFour);
     let mut vm = connect(&ch);
