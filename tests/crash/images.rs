@@ -4,11 +4,12 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use crate::device::{Entry, Exported, FLUSH, Mounted, PATIENCE, format, logged, read_log, run, whereabouts};
 use crate::disk::Random;
 use crate::in_role;
 use crate::kill::{judged, points, said};
@@ -17,14 +18,6 @@ use crate::scene::{Mark, SCENES, copied};
 use hypeman_tests::report::{Report, is_long, seed};
 
 const IMAGES: &str = "crash images mounted and judged";
-const IMAGE_BYTES: u64 = 320 << 20;
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Flags of the log's entries.
-const FLUSH: u64 = 1;
-const DISCARD: u64 = 4;
-const LOG_MAGIC: u64 = 0x6a_7366_7773_6872;
-const LOG_SECTOR: u64 = 4096;
-
 pub fn no_real_file_system_loses_what_was_acknowledged() {
     let seed = seed(1);
     let mut report = Report::new("crash-images", seed);
@@ -103,13 +96,6 @@ fn cut_power(fs: &str, cuts: usize, random: &mut Random, report: &mut Report) {
         .control(&format!("flushes of {fs} that do nothing"), cut(name, before, marks, &lie, false).is_err());
 }
 
-/// An entry of the log: what was written where, and at which moment.
-struct Entry {
-    offset: u64,
-    data: Vec<u8>,
-    flags: u64,
-}
-
 /// Logs what the file system writes while `scene` is played, and judges disks made of it: every prefix or some, and
 /// as many with only some of the writes since the last flush.
 fn replay_log(fs: &str, scene: &str, states: usize, random: &mut Random, report: &mut Report) -> Vec<String> {
@@ -155,8 +141,7 @@ fn record_log(fs: &str, scene: &str, place: &Path) -> (Vec<Entry>, Vec<(usize, M
     let log = place.join("log.img");
     let exported = Exported::new(&image, &log, place);
     let mounted = Mounted::new(&exported.device, &place.join("mnt"));
-    let count = || read_u64(&File::open(&log).unwrap(), 16);
-    let first = usize::try_from(count()).expect("a count is a usize");
+    let first = logged(&log);
     let mut marks: Vec<_> = before.into_iter().map(|mark| (0, mark)).collect();
     let mut host = in_role(&format!("play|{scene}|step"))
         .current_dir(mounted.path.join("scene"))
@@ -165,10 +150,21 @@ fn record_log(fs: &str, scene: &str, place: &Path) -> (Vec<Entry>, Vec<(usize, M
         .spawn()
         .unwrap();
     let mut go = host.stdin.take().expect("it was piped");
-    for line in BufReader::new(host.stdout.take().expect("it was piped")).lines() {
-        let mark = serde_json::from_str(&line.unwrap()).expect("programs print marks only");
+    let (tell, told) = mpsc::channel();
+    let lines = BufReader::new(host.stdout.take().expect("it was piped")).lines();
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    loop {
+        let line = match told.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                let (host, daemon) = (whereabouts(host.id()), whereabouts(exported.daemon.id()));
+                panic!("{scene} hangs on {fs}: the host is in {host}, its disk in {daemon}");
+            }
+        };
+        let mark = serde_json::from_str(&line).expect("programs print marks only");
         // The program waits: what it speaks of is in the log, and nothing that follows.
-        marks.push((usize::try_from(count()).expect("a count is a usize"), mark));
+        marks.push((logged(&log), mark));
         writeln!(go, "go").unwrap();
     }
     assert!(host.wait().unwrap().success(), "{scene} failed on {fs}");
@@ -180,112 +176,6 @@ fn record_log(fs: &str, scene: &str, place: &Path) -> (Vec<Entry>, Vec<(usize, M
     drop(mounted);
     drop(exported);
     (read_log(&log), marks, first)
-}
-
-fn read_log(path: &Path) -> Vec<Entry> {
-    let log = File::open(path).unwrap();
-    assert_eq!(read_u64(&log, 0), LOG_MAGIC, "the log is one");
-    let count = read_u64(&log, 16);
-    let mut at = LOG_SECTOR;
-    let mut entries = Vec::new();
-    for _ in 0..count {
-        let [sector, sectors, flags] = [0, 8, 16].map(|field| read_u64(&log, at + field));
-        at += LOG_SECTOR;
-        let has_data = flags & DISCARD == 0;
-        let mut data =
-            vec![0; if has_data { usize::try_from(sectors * LOG_SECTOR).expect("fits") } else { 0 }];
-        log.read_exact_at(&mut data, at).unwrap();
-        at += data.len() as u64;
-        entries.push(Entry { offset: sector * LOG_SECTOR, data, flags });
-    }
-    entries
-}
-
-fn read_u64(file: &File, at: u64) -> u64 {
-    let mut bytes = [0; 8];
-    file.read_exact_at(&mut bytes, at).unwrap();
-    u64::from_le_bytes(bytes)
-}
-
-/// An empty file system in a file.
-fn format(fs: &str, place: &Path) -> PathBuf {
-    let image = place.join("disk.img");
-    File::create(&image).unwrap().set_len(IMAGE_BYTES).unwrap();
-    let force = if fs == "ext4" { "-F" } else { "-f" };
-    run(Command::new(format!("mkfs.{fs}")).args(["-q", force]).arg(&image));
-    image
-}
-
-/// A file system while it is mounted.
-struct Mounted {
-    path: PathBuf,
-}
-
-impl Mounted {
-    fn new(image: &Path, path: &Path) -> Self {
-        fs::create_dir_all(path).unwrap();
-        let mut mount = Command::new("mount");
-        if image.extension().is_some() {
-            mount.args(["-o", "loop"]);
-        }
-        run(mount.arg(image).arg(path));
-        Self { path: path.to_owned() }
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        run(Command::new("umount").arg(&self.path));
-    }
-}
-
-/// A disk whose writes are logged, as a block device.
-struct Exported {
-    daemon: Child,
-    device: PathBuf,
-}
-
-impl Exported {
-    fn new(image: &Path, log: &Path, place: &Path) -> Self {
-        File::create(log).unwrap().set_len(4 << 30).unwrap();
-        let export = place.join("export.img");
-        File::create(&export).unwrap();
-        let file = |node: &str, path: &Path| {
-            format!("driver=file,node-name={node},filename={},discard=unmap", path.display())
-        };
-        let daemon = Command::new("qemu-storage-daemon")
-            .args(["--blockdev", &file("f", image), "--blockdev", "driver=raw,node-name=fr,file=f"])
-            .args(["--blockdev", &file("lf", log), "--blockdev", "driver=raw,node-name=lr,file=lf"])
-            .args(["--blockdev", "driver=blklogwrites,node-name=bl,file=fr,log=lr,log-sector-size=4096,log-super-update-interval=1"])
-            .arg("--export")
-            .arg(format!("type=fuse,id=e,node-name=bl,mountpoint={},writable=on", export.display()))
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let began = Instant::now();
-        while fs::metadata(&export).unwrap().len() == 0 {
-            assert!(began.elapsed() < PATIENCE, "qemu-storage-daemon does not export");
-            thread::sleep(Duration::from_millis(5));
-        }
-        let output = Command::new("losetup").args(["-f", "--show"]).arg(&export).output().unwrap();
-        assert!(output.status.success(), "losetup: {}", String::from_utf8_lossy(&output.stderr));
-        let device = String::from_utf8(output.stdout).expect("a device is text").trim().into();
-        Self { daemon, device }
-    }
-}
-
-impl Drop for Exported {
-    fn drop(&mut self) {
-        run(Command::new("losetup").arg("-d").arg(&self.device));
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.daemon.id()).expect("a pid is an i32"));
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        self.daemon.wait().unwrap();
-    }
-}
-
-fn run(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What this machine lacks for all this; `None` where it has it.

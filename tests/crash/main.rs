@@ -3,6 +3,7 @@
 //! `HYPEMAN_SEED` repeats a run. What a machine cannot do is skipped by name, unless `$HYPEMAN_REQUIRE` names it.
 
 mod controls;
+mod device;
 mod disk;
 mod images;
 mod judge;

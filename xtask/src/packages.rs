@@ -43,6 +43,7 @@ const NEEDED: &[(Probe, &str)] = &[
     (Probe::File("/sbin/mkfs.xfs"), "xfsprogs"),
     (Probe::File("/sbin/mkfs.btrfs"), "btrfs-progs"),
     (Probe::Program("faketime"), "faketime"),
+    (Probe::Program("valgrind"), "valgrind"),
 ];
 
 impl Probe {

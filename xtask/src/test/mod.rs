@@ -193,7 +193,8 @@ fn required() -> Result<OsString> {
     if let Some(said) = std::env::var_os("HYPEMAN_REQUIRE") {
         return Ok(said);
     }
-    let mut names = "qemu,zstd,lz4,go,strace,porting,g++,cmake,mypy,tqdm,maturin".to_owned();
+    let mut names =
+        "qemu,zstd,lz4,go,strace,faketime,porting,g++,cmake,mypy,tqdm,maturin,valgrind".to_owned();
     if may_mount()? {
         names.push_str(",root,userfaultfd");
         // Logged block devices are exported through FUSE.
