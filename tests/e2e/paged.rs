@@ -3,24 +3,30 @@
 use std::fs;
 use std::time::Duration;
 
-use hypeman_core::{Call, CompressionConfig, InstanceState, Kind, RestoreSnapshot, ServeMemory};
+use hypeman_core::{Call, CompressionConfig, InstanceState, Kind, Pager, RestoreSnapshot, ServeMemory};
 use hypeman_tests::firecracker::{self, Vm};
 
 use crate::firecracker::{FULL_CHECK, Scene, captured_and_gone};
 use crate::scene::VM_ID;
+
+/// A Firecracker that waits for a VM, and the request that has `pager` give it its memory.
+fn second(scene: &Scene, pager: &Pager) -> (Vm, RestoreSnapshot) {
+    let program = firecracker::program().expect("asked for before");
+    let waiting = Vm::start(&program, &scene.root.path().join("second"));
+    let request = RestoreSnapshot {
+        api_socket: Some(waiting.api_socket()),
+        uffd_socket: Some(pager.socket().into()),
+        ..RestoreSnapshot::default()
+    };
+    (waiting, request)
+}
 
 pub fn a_firecracker_runs_on_while_a_pager_gives_it_its_memory() {
     for algorithm in ["zstd", "lz4"] {
         let mut scene = Scene::new(256);
         let (made, captured) = captured_and_gone(&mut scene, Some(CompressionConfig::with(algorithm, None)));
         let pager = scene.hm.snapshots().serve_memory(&made.id, &ServeMemory::default()).unwrap();
-        let program = firecracker::program().expect("asked for before");
-        let waiting = Vm::start(&program, &scene.root.path().join("second"));
-        let request = RestoreSnapshot {
-            api_socket: Some(waiting.api_socket()),
-            uffd_socket: Some(pager.socket().into()),
-            ..RestoreSnapshot::default()
-        };
+        let (waiting, request) = second(&scene, &pager);
         let snapshots = scene.hm.instances().snapshots();
         let restored = snapshots.restore(&made.id, VM_ID, &request, Call::default()).unwrap();
         assert_eq!(restored.state, InstanceState::Running);
@@ -42,13 +48,7 @@ pub fn a_firecracker_with_all_of_its_memory_outlives_its_pager() {
     let (made, captured) = captured_and_gone(&mut scene, Some(CompressionConfig::with("zstd", None)));
     let fill = ServeMemory { fill: true, ..ServeMemory::default() };
     let pager = scene.hm.snapshots().serve_memory(&made.id, &fill).unwrap();
-    let program = firecracker::program().expect("asked for before");
-    let waiting = Vm::start(&program, &scene.root.path().join("second"));
-    let request = RestoreSnapshot {
-        api_socket: Some(waiting.api_socket()),
-        uffd_socket: Some(pager.socket().into()),
-        ..RestoreSnapshot::default()
-    };
+    let (waiting, request) = second(&scene, &pager);
     scene.hm.instances().snapshots().restore(&made.id, VM_ID, &request, Call::default()).unwrap();
     pager.wait(Call::default().timeout(Duration::from_secs(60))).unwrap();
     let metrics = pager.metrics().unwrap();
@@ -69,13 +69,7 @@ pub fn a_firecracker_ends_when_its_guest_touches_a_damaged_page() {
     bytes[64..end].iter_mut().step_by(97).for_each(|byte| *byte ^= 0x10);
     fs::write(&memory, bytes).unwrap();
     let pager = scene.hm.snapshots().serve_memory(&made.id, &ServeMemory::default()).unwrap();
-    let program = firecracker::program().expect("asked for before");
-    let mut waiting = Vm::start(&program, &scene.root.path().join("second"));
-    let request = RestoreSnapshot {
-        api_socket: Some(waiting.api_socket()),
-        uffd_socket: Some(pager.socket().into()),
-        ..RestoreSnapshot::default()
-    };
+    let (mut waiting, request) = second(&scene, &pager);
     // It may die while it loads, or right after.
     let _ = scene.hm.instances().snapshots().restore(
         &made.id,

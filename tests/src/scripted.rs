@@ -60,26 +60,9 @@ impl CloudHypervisor {
     }
 
     fn answer(&self, stream: UnixStream) -> std::io::Result<()> {
-        let mut reader = BufReader::new(stream.try_clone()?);
-        let mut request = String::new();
-        reader.read_line(&mut request)?;
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
-                break;
-            }
-            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body)?;
-        let target = request.split(' ').nth(1).unwrap_or_default();
-        let action = target.rsplit('/').next().unwrap_or_default();
-        let (status, body) = self.execute(action, &serde_json::from_slice(&body).unwrap_or(Value::Null));
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        write!(&stream, "HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        let (action, body) = asked(&stream)?;
+        let (status, answer) = self.execute(&action, &body);
+        respond(&stream, status, &answer)
     }
 
     fn execute(&self, action: &str, body: &Value) -> (u16, Value) {
@@ -136,4 +119,31 @@ pub fn memory() -> Vec<u8> {
     let mut memory = b"guest memory ".repeat(MEMORY_BYTES / 26);
     memory.resize(MEMORY_BYTES, 0);
     memory
+}
+
+/// Reads what a client wants done: the last word of the target, and the body, null where there is none.
+pub(crate) fn asked(stream: &UnixStream) -> std::io::Result<(String, Value)> {
+    let mut reader = BufReader::new(stream);
+    let (mut request, mut length) = (String::new(), 0);
+    reader.read_line(&mut request)?;
+    loop {
+        let mut header = String::new();
+        if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let target = request.split(' ').nth(1).unwrap_or_default();
+    let action = target.rsplit('/').next().unwrap_or_default();
+    Ok((action.to_owned(), serde_json::from_slice(&body).unwrap_or(Value::Null)))
+}
+
+/// Answers it.
+pub(crate) fn respond(mut stream: &UnixStream, status: u16, answer: &Value) -> std::io::Result<()> {
+    let body = if answer.is_null() { String::new() } else { answer.to_string() };
+    write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
 }

@@ -1,7 +1,7 @@
 //! A cloud-hypervisor that hands over its VM: what it asks in the migration is the input of the fuzzer.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::io::{IoSlice, Read};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -12,6 +12,8 @@ use std::thread;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
+
+use crate::scripted::{asked, respond};
 
 /// Bytes of guest memory.
 const MEMORY_BYTES: u64 = 64 << 10;
@@ -33,24 +35,9 @@ pub(super) fn listen(socket: &Path) -> Sender<Vec<u8>> {
 }
 
 fn answer(stream: &UnixStream, state: &mut &'static str, told: &Receiver<Vec<u8>>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let (mut request, mut length) = (String::new(), 0);
-    reader.read_line(&mut request)?;
-    loop {
-        let mut header = String::new();
-        if reader.read_line(&mut header)? == 0 || header.trim().is_empty() {
-            break;
-        }
-        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let action = request.split(' ').nth(1).and_then(|target| target.rsplit('/').next());
+    let (action, body) = asked(stream)?;
     let refused = |why: &str| (500, json!(["Error from API", why]));
-    let (status, answer) = match action.unwrap_or_default() {
+    let (status, answer) = match action.as_str() {
         "vmm.ping" => {
             (200, json!({ "build_version": "v54.0", "version": "54.0.0", "pid": 1, "features": [] }))
         }
@@ -78,9 +65,7 @@ fn answer(stream: &UnixStream, state: &mut &'static str, told: &Receiver<Vec<u8>
         }
         _ => refused("Trying to snapshot while VM is running"),
     };
-    let body = if answer.is_null() { String::new() } else { answer.to_string() };
-    let mut stream = stream;
-    write!(stream, "HTTP/1.1 {status} x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    respond(stream, status, &answer)
 }
 
 /// Says each request of `input` and what it says that follows it, with memory beside that. It waits for no answer, but stays
