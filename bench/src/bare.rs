@@ -1,5 +1,5 @@
-//! The least that any engine does: it reads a file, calls the codec, and writes a file, on all CPUs, with system calls of
-//! reading and writing.
+//! The least that any engine does: it reads a file, calls the codec, and writes a file or the memory of a guest, on all CPUs,
+//! with the system calls for that.
 //!
 //! Nothing is checked, compared, put in order or noted beside it. What ours takes beyond that is the price of its proof.
 
@@ -13,6 +13,7 @@ use nix::unistd::{Whence, lseek};
 
 use crate::Result;
 use crate::codec::{Encoder, Frames, frame_bytes, is_zero, on_all_cpus};
+use crate::guest::Guest;
 use crate::peer::{Cost, ours};
 use crate::stage::Codec;
 
@@ -53,6 +54,12 @@ pub fn decompress(frames: &Frames, output: &Path) -> Result<Cost> {
         frames.decode_each(|at, memory| Ok(output.write_all_at(memory, at)?))?;
         Ok(output.sync_data()?)
     })
+}
+
+/// Decodes `frames`, from memory, into a new guest. Pages of zeros are left missing.
+pub fn fill(frames: &Frames) -> Result<Cost> {
+    let guest = Guest::new(frames.image_bytes())?;
+    ours(|| frames.decode_each(|at, memory| guest.install(at, memory)))
 }
 
 /// The data of a file, without its holes, in parts: where each is, and how long.

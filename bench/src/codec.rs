@@ -13,7 +13,6 @@ use std::time::Instant;
 use zstd_safe::{CCtx, CParameter, DCtx};
 
 use crate::Result;
-use crate::peer::{Cost, ours};
 use crate::stage::Codec;
 
 /// Frames that a thread takes at a time.
@@ -58,11 +57,6 @@ impl Frames {
     /// The length of the image.
     pub fn image_bytes(&self) -> u64 {
         self.image_bytes
-    }
-
-    /// Decodes all of them.
-    pub fn decode(&self) -> Result<Cost> {
-        ours(|| self.decode_each(|_, _| Ok(())))
     }
 
     /// Decodes all of them and gives each, with its place in the image, to `put`.

@@ -7,6 +7,7 @@ use hypeman_core::{Call, ServeMemory};
 
 use super::compress::ZSTD_1;
 use crate::Result;
+use crate::bare;
 use crate::guest::Guest;
 use crate::images::{Content, Zeros};
 use crate::peer::{Cost, ours};
@@ -56,8 +57,8 @@ pub fn fill(scene: &mut Scene, content: Content, seconds: Seconds) -> Result<Sam
     Ok(samples)
 }
 
-/// What the codec takes alone, from memory into memory, against the same; seconds.
-pub fn codec_fill(scene: &mut Scene, content: Content) -> Result<Samples> {
+/// What the codec and the kernel take alone, from memory into a guest that gets no page of zeros, against the same; seconds.
+pub fn bare_fill(scene: &mut Scene, content: Content) -> Result<Samples> {
     let rounds = scene.options.rounds();
     let stage = scene.stage(content, Zeros::Written)?;
     let frames = stage.frames(ZSTD_1.0)?;
@@ -65,7 +66,7 @@ pub fn codec_fill(scene: &mut Scene, content: Content) -> Result<Samples> {
     let bytes = raw.metadata()?.len();
     let mut samples = Samples::default();
     for _ in 0..rounds {
-        samples.ours.push(Seconds::Wall.of(frames.decode()?));
+        samples.ours.push(Seconds::Wall.of(bare::fill(&frames)?));
         samples.peer.push(Seconds::Wall.of(copy_in(&raw, bytes)?));
     }
     Ok(samples)

@@ -83,7 +83,7 @@ pub const LINES: [Line; 62] = [
     line("fault-during-fill-p99", "us", Some(3.0), pager::during_fill),
     line("fill-busy", "s", Some(0.60), |scene| fill::fill(scene, Content::Busy, Seconds::Wall)),
     line("fill-busy-cpu", "s", None, |scene| fill::fill(scene, Content::Busy, Seconds::Cpu)),
-    line("codec-fill-busy", "s", Some(0.60), |scene| fill::codec_fill(scene, Content::Busy)),
+    line("bare-fill-busy", "s", Some(0.60), |scene| fill::bare_fill(scene, Content::Busy)),
     line("bare-decompress-busy-zstd1-vs-cp", "s", Some(0.58), |scene| {
         decompress::bare_against_cp(scene, ZSTD_1.0)
     }),
@@ -94,7 +94,7 @@ pub const LINES: [Line; 62] = [
     line("decompress-busy-lz4-wall", "s", Some(0.36), |scene| decompress::against_tool(scene, LZ4_0.0)),
     line("fill-idle", "s", Some(0.18), |scene| fill::fill(scene, Content::Idle, Seconds::Wall)),
     line("fill-idle-cpu", "s", None, |scene| fill::fill(scene, Content::Idle, Seconds::Cpu)),
-    line("codec-fill-idle", "s", Some(0.18), |scene| fill::codec_fill(scene, Content::Idle)),
+    line("bare-fill-idle", "s", Some(0.18), |scene| fill::bare_fill(scene, Content::Idle)),
     line("restore-pager-4g-vs-256m", "s", Some(1.2), pager::sizes),
     line("compress-idle-zstd1-wall", "s", Some(0.35), |scene| compress::wall(scene, IDLE, ZSTD_1)),
     line("bare-compress-idle-zstd1-wall", "s", Some(0.35), |scene| compress::bare_wall(scene, IDLE, ZSTD_1)),

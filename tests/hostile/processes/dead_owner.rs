@@ -94,6 +94,10 @@ fn one(data: &Path, clock: Option<&str>, report: &mut Report) -> Result<Duration
     let mut id = String::new();
     BufReader::new(owner.stdout.take().unwrap()).read_line(&mut id).map_err(|e| e.to_string())?;
     let id = id.trim().to_owned();
+    let made = Instant::now();
+    while !has_owner(data, &id)? && made.elapsed() < Duration::from_secs(20) {
+        std::thread::yield_now();
+    }
     // While its owner lives, no opener touches the job.
     let beside = open(data).map_err(|e| e.to_string())?;
     let state = beside.snapshots().get(&id).map_err(|e| e.to_string())?.compression_state;

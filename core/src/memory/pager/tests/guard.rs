@@ -27,7 +27,7 @@ fn a_host_or_a_guest_in_a_process_of_its_own() {
     let (part, directory) = role.split_once(' ').unwrap();
     let directory = Path::new(directory);
     match part {
-        "guest" => be_guest(directory, socket::connect(&directory.join("pager.sock")).unwrap()),
+        "guest" => be_guest(directory, connection_to(&directory.join("pager.sock"))),
         "stranger" => be_guest(directory, connection_of_no_one(&directory.join("pager.sock"))),
         part => be_host(directory, part),
     }
@@ -60,6 +60,18 @@ fn be_host(directory: &Path, part: &str) {
     }
     std::thread::sleep(Duration::from_secs(120));
     assert_eq!(heap[77], 77);
+}
+
+/// The socket may be there before anyone listens.
+fn connection_to(path: &Path) -> UnixStream {
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        match socket::connect(path) {
+            Ok(stream) => return stream,
+            Err(e) => assert!(Instant::now() < patience, "nobody listens: {e}"),
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn be_guest(directory: &Path, stream: UnixStream) {
@@ -135,6 +147,20 @@ impl Play {
 
     fn await_word(&self, what: &str) {
         await_file(&self.directory.path().join(what));
+    }
+
+    /// Sends it to sleep, and returns when all of its threads do.
+    fn stop_host(&self) {
+        Command::new("kill").args(["-STOP", &self.host.id().to_string()]).status().unwrap();
+        let sleeps = |thread: fs::DirEntry| {
+            fs::read_to_string(thread.path().join("stat")).is_ok_and(|stat| stat.contains(") T "))
+        };
+        let patience = Instant::now() + Duration::from_secs(20);
+        let threads = || fs::read_dir(format!("/proc/{}/task", self.host.id())).unwrap().map(Result::unwrap);
+        while !threads().all(sleeps) {
+            assert!(Instant::now() < patience, "it does not stop");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn kill_host(&mut self) {
@@ -234,7 +260,7 @@ fn a_guest_that_waits_when_its_host_is_killed_ends() {
         play.say(word);
         if word == "give back" {
             play.await_word("gave back");
-            Command::new("kill").args(["-STOP", &play.host.id().to_string()]).status().unwrap();
+            play.stop_host();
         }
     }
     std::thread::sleep(CALM);
