@@ -28,7 +28,11 @@ fn a_host_or_a_guest_in_a_process_of_its_own() {
     let directory = Path::new(directory);
     match part {
         "guest" => be_guest(directory, connection_to(&directory.join("pager.sock"))),
-        "stranger" => be_guest(directory, connection_of_no_one(&directory.join("pager.sock"))),
+        "stranger" => {
+            let path = directory.join("pager.sock");
+            drop(connection_to(&path));
+            be_guest(directory, connection_of_no_one(&path));
+        }
         part => be_host(directory, part),
     }
 }
