@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
@@ -37,6 +37,12 @@ pub(crate) fn child_with_all_descriptors(lasts: i64) -> Pid {
         }
         Pid::from_raw(pid as i32)
     }
+}
+
+/// Has this process live on when it is sent a SIGBUS. What the kernel sends for poison ends it all the same.
+pub(crate) fn ignore_sigbus() {
+    // SAFETY: no handler is called.
+    unsafe { signal(Signal::SIGBUS, SigHandler::SigIgn) }.unwrap();
 }
 
 /// A connection to the socket at `path` that a process made which is gone: nobody knows who has it.

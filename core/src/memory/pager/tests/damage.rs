@@ -6,10 +6,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use nix::sys::signal::{SigHandler, Signal, signal};
-
 use super::*;
-use crate::sys::guard::actors::connection_of_no_one;
+use crate::sys::guard::actors::{connection_of_no_one, ignore_sigbus};
 
 /// Names the kind, the socket, and the pages to read, for a guest in a process of its own.
 const ROLE: &str = "HYPEMAN_TEST_GUEST";
@@ -28,9 +26,7 @@ fn a_guest_in_a_process_of_its_own() {
         _ => socket::connect(path).unwrap(),
     };
     if kind == "deaf" {
-        // What the kernel sends for poison ends it all the same.
-        // SAFETY: no handler is called.
-        unsafe { signal(Signal::SIGBUS, SigHandler::SigIgn) }.unwrap();
+        ignore_sigbus();
     }
     socket::send(&stream, mappings(&guest, PAGE).as_bytes(), &[guest.uffd.as_fd()]).unwrap();
     let memory = guest_memory(BYTES);
