@@ -14,9 +14,10 @@ pub const CALLS: &str = "openat,openat2,mkdir,mkdirat,unlink,unlinkat,rmdir,rena
     symlink,symlinkat,write,writev,pwrite64,pwritev,pwritev2,lseek,truncate,ftruncate,fallocate,copy_file_range,\
     sendfile,splice,ioctl,fsync,fdatasync,sync,syncfs,close,dup,dup2,dup3,fcntl,newfstatat";
 
-/// Stands for the number of an inode in a note of a restore, in as many bytes as [`INODE_DIGITS`].
-pub const INODE_TOKEN: &str = "\"inode\": @";
-const INODE_KEY: &str = "\"inode\": ";
+/// Stands for the number of an inode in a note of a restore, an `inode` or a `parent_inode`, in as many bytes as
+/// [`INODE_DIGITS`].
+pub const INODE_TOKEN: &str = "inode\": @";
+const INODE_KEY: &str = "inode\": ";
 const INODE_DIGITS: usize = 20;
 
 /// The number of inode `ino` in a file, or its stand-in.

@@ -20,7 +20,7 @@ pub fn every_way() -> Result<(), String> {
         let id = snapshot(&hm, "vm", None, None).id;
         hm.close();
         let (program, forks, many) = match language {
-            Language::Node => ("fork.js", 10, 200),
+            Language::Node => ("fork.js", 10, 500),
             Language::Python => ("fork.py", 100, 1000),
             _ => ("fork.c", 1000, 20_000),
         };

@@ -52,6 +52,10 @@ pub(crate) enum Step {
 pub(crate) struct Exchange {
     /// The directory that holds both.
     pub(crate) parent: PathBuf,
+    /// The inode of that: another one is what a file system that is not mounted leaves there. `None` in a fork, of which
+    /// nothing is ever taken back.
+    #[serde(default)]
+    pub(crate) parent_inode: Option<u64>,
     pub(crate) staged: String,
     pub(crate) target: String,
     /// The inode of what was built: where that is the target's, the exchange was made. 0 while building.
@@ -110,6 +114,11 @@ impl Store {
 
     pub(crate) fn journal(&self, instance_id: &str) -> Result<Option<Journal>> {
         read_note(&self.private()?.journals, instance_id)
+    }
+
+    /// Where the journal of an instance is, for messages.
+    pub(crate) fn journal_path(&self, instance_id: &str) -> Result<PathBuf> {
+        Ok(self.private()?.journals.join(file_name(instance_id)))
     }
 
     /// Remembers what was put into place for an instance. The caller has its turn. Not flushed: it says nothing after

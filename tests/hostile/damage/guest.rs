@@ -46,7 +46,7 @@ impl Guest {
         // Without a look ahead no working set is noted: the snapshot stays what it is.
         let request = ServeMemory { prefetch: false, ..ServeMemory::default() };
         let Ok(pager) = hm.snapshots().serve_memory(id, &request) else { return Ok(true) };
-        let from = if self.count.replace(self.count.get() + 1) % 2 == 0 { "start" } else { "end" };
+        let from = if self.count.replace(self.count.get() + 1).is_multiple_of(2) { "start" } else { "end" };
         let ended = Command::new(&self.program).arg(pager.socket()).arg(&self.memory).arg(from).status();
         let ended = ended.map_err(|e| e.to_string())?;
         match ended.code() {

@@ -53,20 +53,73 @@ pub(in crate::snapshots) fn recover(store: &Store, mut journal: Journal) -> Resu
         return finish(store, &journal);
     }
     refuse_strangers(&journal)?;
+    let states = journal.exchanges.iter().map(state).collect::<Result<Vec<_>>>()?;
+    if journal.step == Step::Forward && states.iter().all(|state| *state == State::Made) {
+        // The old files may be half gone: whatever fails from here on, they are not put back.
+        forward(store, &journal)?;
+        return finish(store, &journal);
+    }
+    refuse_what_is_away(store, &journal, &states)?;
     if journal.step == Step::Forward {
-        if all_made(&journal)? {
-            // The old files may be half gone: whatever fails from here on, they are not put back.
-            forward(store, &journal)?;
-            return finish(store, &journal);
-        }
         // A guest that was started meanwhile has the old files open; they must stay under it.
-        if is_all_there(&journal)? && is_asleep(store, &journal.instance_id) {
+        let is_all_there = states.iter().all(|state| matches!(state, State::Made | State::Staged));
+        if is_all_there && is_asleep(store, &journal.instance_id) {
             return exchange_all(store, &mut journal);
         }
         journal.step = Step::Back;
         store.write_journal(&journal)?;
     }
     finish(store, &journal)
+}
+
+/// Where what was built for an exchange is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// In the place of its target.
+    Made,
+    /// Beside it: to be put there, or taken back from there.
+    Staged,
+    /// Beside it, being removed after all was taken back.
+    Aside,
+    /// Nowhere.
+    Gone,
+    /// Not to be seen: its directory is not there, or is another one, as where a file system is not mounted.
+    Away,
+}
+
+fn state(exchange: &Exchange) -> Result<State> {
+    let Some(parent) = parent_if_any(exchange)? else { return Ok(State::Away) };
+    if is_made(&parent, exchange)? {
+        Ok(State::Made)
+    } else if parent.stat(&exchange.staged)?.is_some() {
+        Ok(State::Staged)
+    } else if parent.stat(aside(exchange))?.is_some() {
+        Ok(State::Aside)
+    } else if exchange
+        .parent_inode
+        .is_some_and(|inode| parent.stat_self().is_ok_and(|stat| stat.inode != inode))
+    {
+        Ok(State::Away)
+    } else {
+        Ok(State::Gone)
+    }
+}
+
+/// Refuses a journal of which a part is away: to take back the rest would leave an instance of two moments.
+fn refuse_what_is_away(store: &Store, journal: &Journal, states: &[State]) -> Result<()> {
+    if states.iter().all(|state| matches!(state, State::Gone | State::Away)) {
+        return Ok(());
+    }
+    let mut all = journal.exchanges.iter().zip(states);
+    let Some((exchange, _)) = all.find(|(_, state)| **state == State::Away) else { return Ok(()) };
+    let target = exchange.parent.join(&exchange.target);
+    let why = format!(
+        "a restore of instance {} was cut off, and {} is not to be seen: mount the file system that holds it and open the data directory anew; if it is gone for good, remove {} and restore again",
+        journal.instance_id,
+        target.display(),
+        store.journal_path(&journal.instance_id)?.display()
+    );
+    Err(Error::new(Kind::InvalidState, why).at(target).about(&journal.instance_id))
 }
 
 /// Refuses a journal that says nothing of what is there: what was built lies neither in its target's place nor beside it,
@@ -90,26 +143,6 @@ fn refuse_strangers(journal: &Journal) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn all_made(journal: &Journal) -> Result<bool> {
-    for exchange in &journal.exchanges {
-        if !is_made(&Dir::open(&exchange.parent)?, exchange)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Tells whether what was built and is not in its place lies beside it: what was set aside is being removed.
-fn is_all_there(journal: &Journal) -> Result<bool> {
-    for exchange in &journal.exchanges {
-        let parent = Dir::open(&exchange.parent)?;
-        if !is_made(&parent, exchange)? && parent.stat(&exchange.staged)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn is_asleep(store: &Store, instance_id: &str) -> bool {

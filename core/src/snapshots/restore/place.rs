@@ -79,22 +79,23 @@ fn exchange_for(target: &Target, suffix: &str) -> Result<Exchange> {
         return refuse("cannot be restored: it has no parent directory");
     };
     let directory = Dir::open(parent)?;
+    let parent_stat = directory.stat_self()?;
     match directory.stat(name)? {
         None => return refuse("is missing; make it, empty, so that it can be restored"),
-        Some(stat) if stat.device != directory.stat_self()?.device => {
+        Some(stat) if stat.device != parent_stat.device => {
             return refuse(
                 "is a mount point, which cannot be exchanged; restore into a directory beneath it",
             );
         }
         Some(_) => {}
     }
-    Ok(sibling(parent, name, suffix))
+    Ok(Exchange { parent_inode: Some(parent_stat.inode), ..sibling(parent, name, suffix) })
 }
 
 /// The hidden sibling of `name` in `parent` in which what is to be there is built.
 pub(in crate::snapshots) fn sibling(parent: &Path, name: &str, suffix: &str) -> Exchange {
     let staged = format!(".{name}.libhypeman-{suffix}");
-    Exchange { parent: parent.to_owned(), staged, target: name.to_owned(), inode: 0 }
+    Exchange { parent: parent.to_owned(), parent_inode: None, staged, target: name.to_owned(), inode: 0 }
 }
 
 /// Builds every sibling, flushes it, and notes its inode. Its entry is flushed when it has been exchanged: one that a

@@ -26,8 +26,10 @@ impl Scene {
             fs::write(self.root.path().join(name).join("file"), text).unwrap();
         }
         let parent = self.root.path().to_owned();
-        let inode = Dir::open(&parent).unwrap().stat(&staged).unwrap().unwrap().inode;
-        Exchange { parent, staged, target: name.to_owned(), inode }
+        let dir = Dir::open(&parent).unwrap();
+        let inode = dir.stat(&staged).unwrap().unwrap().inode;
+        let parent_inode = Some(dir.stat_self().unwrap().inode);
+        Exchange { parent, parent_inode, staged, target: name.to_owned(), inode }
     }
 
     fn journal(&self, step: Step, exchanges: Vec<Exchange>) -> Journal {
@@ -50,8 +52,13 @@ fn exchanges_are_undone_even_where_that_cannot_be_written_down() {
     fs::write(journals.join(".web"), "").unwrap();
     fs::create_dir(journals.join("obstacle")).unwrap();
     let inode = Dir::open(&journals).unwrap().stat("obstacle").unwrap().unwrap().inode;
-    let obstacle =
-        Exchange { parent: journals, staged: "obstacle".to_owned(), target: ".web".to_owned(), inode };
+    let obstacle = Exchange {
+        parent: journals,
+        parent_inode: None,
+        staged: "obstacle".to_owned(),
+        target: ".web".to_owned(),
+        inode,
+    };
     let failing = Exchange { target: "not there".to_owned(), ..scene.exchange("other") };
     let mut journal = Journal {
         instance_id: "web".to_owned(),
@@ -127,6 +134,55 @@ fn what_is_half_removed_is_not_exchanged_though_the_journal_says_forward() {
             assert_eq!(scene.read(name), "old");
             assert!(!scene.root.path().join(format!(".{name}.new.undone")).exists());
         }
+        assert_eq!(scene.store.journal("web").unwrap(), None);
+    }
+}
+
+#[test]
+fn nothing_is_taken_back_while_the_file_system_of_a_disk_is_not_mounted() {
+    for (step, is_directory_left) in
+        [(Step::Forward, true), (Step::Forward, false), (Step::Back, true), (Step::Back, false)]
+    {
+        let scene = Scene::new();
+        let (root, away) = (scene.root.path().join("mnt"), scene.root.path().join("away"));
+        fs::create_dir(&root).unwrap();
+        let parent_inode = Some(Dir::open(&root).unwrap().stat_self().unwrap().inode);
+        let outside = Exchange { parent: root.clone(), parent_inode, ..scene.exchange("disk") };
+        for name in [&outside.staged, &outside.target] {
+            fs::rename(scene.root.path().join(name), root.join(name)).unwrap();
+        }
+        let journal = scene.journal(step, vec![scene.exchange("web-dir"), outside]);
+        Dir::open(scene.root.path()).unwrap().exchange(".web-dir.new", "web-dir").unwrap();
+        // What is unmounted leaves an empty directory, or none.
+        fs::rename(&root, &away).unwrap();
+        if is_directory_left {
+            fs::create_dir(&root).unwrap();
+        }
+        let refused = recover(&scene.store, journal.clone()).unwrap_err();
+        assert_eq!(refused.kind(), Kind::InvalidState, "{refused}");
+        assert!(refused.to_string().contains("mount the file system"), "{refused}");
+        assert_eq!((scene.read("web-dir"), scene.read(".web-dir.new")), ("new".to_owned(), "old".to_owned()));
+        assert_eq!(scene.store.journal("web").unwrap().as_ref(), Some(&journal));
+
+        // Mounted again, both are of one moment.
+        if is_directory_left {
+            fs::remove_dir(&root).unwrap();
+        }
+        fs::rename(&away, &root).unwrap();
+        recover(&scene.store, journal).unwrap();
+        assert_eq!(scene.read("web-dir"), "old");
+        assert_eq!(scene.read("mnt/disk"), "old");
+        assert_eq!(scene.store.journal("web").unwrap(), None);
+    }
+}
+
+#[test]
+fn the_journal_of_an_instance_that_is_removed_goes() {
+    for step in [Step::Building, Step::Forward, Step::Back] {
+        let scene = Scene::new();
+        let gone = Exchange { parent: scene.root.path().join("gone"), ..scene.exchange("web-dir") };
+        let journal = scene.journal(step, vec![gone]);
+        recover(&scene.store, journal).unwrap();
         assert_eq!(scene.store.journal("web").unwrap(), None);
     }
 }
