@@ -229,6 +229,10 @@ fn name_the_copies(scene: &Scene, kept: &Path) {
         if let Some(now) = now {
             exchange["inode"] = now.into();
         }
+        if !exchange["parent_inode"].is_null() {
+            let parent = exchange["parent"].as_str().expect("a path");
+            exchange["parent_inode"] = fs::metadata(parent).unwrap().ino().into();
+        }
     }
     fs::write(path, journal.to_string()).unwrap();
 }
