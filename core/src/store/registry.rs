@@ -129,6 +129,11 @@ impl Store {
         self.durable.replace(instances, &format!("{}.json", registration.id), &bytes, instances, SCRATCH)
     }
 
+    /// Makes durable what is seen of registrations: who wrote or removed one may have died before its flush.
+    pub(crate) fn flush_registrations(&self) -> Result<()> {
+        self.durable.dir(&self.private()?.instances)
+    }
+
     /// Removes a registration that a dead writer had not finished.
     pub(crate) fn clear_dead_registration(&self) -> Result<()> {
         let instances = &self.private()?.instances;

@@ -51,7 +51,7 @@ impl Scene {
     }
 }
 
-pub static SCENES: [Scene; 19] = [
+pub static SCENES: [Scene; 20] = [
     Scene { name: "first-open", before: Made(with_files), act: first_open },
     Scene { name: "create-stopped", before: Made(|say| with_instance(say, 1, false)), act: create_stopped },
     Scene {
@@ -113,6 +113,12 @@ pub static SCENES: [Scene; 19] = [
         name: "recover-fork-anew",
         before: Left(Killed { host: "fork", call: "renameat2", time: 2 }),
         act: |say| recover(say, |_, say| put_fork(say)),
+    },
+    // Before it had flushed that its fork is registered.
+    Scene {
+        name: "recover-fork-registered",
+        before: Left(Killed { host: "fork", call: "fsync", time: 23 }),
+        act: |say| recover(say, |_, _| ()),
     },
 ];
 

@@ -9,6 +9,8 @@ use crate::store::journals::{Journal, Step};
 ///
 /// The caller has the turn of the instance.
 pub(in crate::snapshots) fn recover(store: &Store, journal: &Journal) -> Result<()> {
+    // What is seen of a registration, or of its removal, may not be on the disk yet; without the journal it must be.
+    store.flush_registrations()?;
     if !store.is_registered(&journal.instance_id)? {
         for exchange in &journal.exchanges {
             let Some(parent) = parent_if_any(exchange)? else { continue };
