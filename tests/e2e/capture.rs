@@ -154,10 +154,14 @@ pub fn two_creates_at_once_take_turns() {
         let other = scope.spawn(create);
         (create(), other.join().unwrap())
     });
-    let ticks = |id: &str| guest::examine(&scene.memory(id)).unwrap().ticks;
-    assert_ne!(ticks(&one.id), ticks(&two.id), "each has its own moment");
+    for made in [&one, &two] {
+        guest::examine(&scene.memory(&made.id)).unwrap();
+    }
     assert_eq!(scene.hm.snapshots().list(&Default::default()).unwrap().len(), 2);
     assert_eq!(scene.vm.status(), "running");
+    let mut pauses = scene.vm.control().take_events();
+    pauses.retain(|event| ["STOP", "RESUME"].contains(&event.as_str()));
+    assert_eq!(pauses, ["STOP", "RESUME", "STOP", "RESUME"], "each has its own pause");
     scene.vm.tick_after(scene.vm.last_tick().ticks);
     assert_nothing_left(scene.hm.data_dir());
 }
