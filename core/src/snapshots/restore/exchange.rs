@@ -95,9 +95,8 @@ fn state(exchange: &Exchange) -> Result<State> {
         Ok(State::Staged)
     } else if parent.stat(aside(exchange))?.is_some() {
         Ok(State::Aside)
-    } else if exchange
-        .parent_inode
-        .is_some_and(|inode| parent.stat_self().is_ok_and(|stat| stat.inode != inode))
+    } else if let Some(inode) = exchange.parent_inode
+        && parent.stat_self()?.inode != inode
     {
         Ok(State::Away)
     } else {
